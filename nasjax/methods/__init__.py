@@ -1,0 +1,1 @@
+"""Search methods, one file each; each exports one settings dataclass with `build(space, budget)`."""

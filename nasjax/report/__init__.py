@@ -1,0 +1,1 @@
+"""Reports of runs and sweeps: self-contained HTML and Markdown."""

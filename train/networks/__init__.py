@@ -1,0 +1,1 @@
+"""Skeletons of child networks, one file each."""
