@@ -1,0 +1,31 @@
+"""Suite-wide switches that turn silent mistakes into errors, and where the benchmark data lie."""
+
+import os
+import pathlib
+
+os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1")
+
+import hypothesis
+import jax
+import pytest
+
+jax.config.update("jax_num_cpu_devices", 2)
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+if "NASJAX_TEST_CACHE" in os.environ:  # a second run of the suite need not compile again
+    jax.config.update("jax_compilation_cache_dir", os.environ["NASJAX_TEST_CACHE"])
+
+# Compilation breaks hypothesis's default deadline of 200 ms; the suite must not depend on luck.
+hypothesis.settings.register_profile("nasjax", deadline=None, derandomize=True, print_blob=True)
+hypothesis.settings.load_profile("nasjax")
+
+
+@pytest.fixture(scope="session")
+def published_data() -> pathlib.Path:
+    """The folder of published tables and images (`NASJAX_DATA`); tests that need it are skipped where it is absent."""
+    folder = os.environ.get("NASJAX_DATA")
+    if not folder:
+        pytest.skip("NASJAX_DATA names no folder of published data")
+    return pathlib.Path(folder)
