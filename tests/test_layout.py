@@ -57,9 +57,14 @@ RULES = {
     "nasjax.train": ("nasjax.base", "nasjax.graph", "nasjax.spaces", "nasjax.train"),
     "nasjax.files": (),
     "nasjax.checkpoint": ("nasjax.base", "nasjax.files"),
-    "nasjax.rundir": ("nasjax.base", "nasjax.files", "nasjax.checkpoint"),
-    "nasjax.search": ("nasjax.base", "nasjax.graph", "nasjax.history", "nasjax.rundir", "nasjax.checkpoint", "nasjax.files"),
-    "nasjax.report": ("nasjax.base", "nasjax.rundir", "nasjax.checkpoint", "nasjax.files", "nasjax.stats", "nasjax.report"),
+    "nasjax.record": ("nasjax.base", "nasjax.checkpoint"),
+    "nasjax.resolved": (),
+    "nasjax.interrupts": (),
+    "nasjax.machine": (),
+    "nasjax.rundir": ("nasjax.base", "nasjax.files", "nasjax.checkpoint", "nasjax.record", "nasjax.resolved"),
+    "nasjax.scan": ("nasjax.base",),
+    "nasjax.search": ("nasjax.base", "nasjax.scan", "nasjax.rundir", "nasjax.record", "nasjax.resolved", "nasjax.interrupts", "nasjax.machine"),
+    "nasjax.report": ("nasjax.base", "nasjax.rundir", "nasjax.record", "nasjax.checkpoint", "nasjax.files", "nasjax.stats", "nasjax.report"),
 }
 
 

@@ -1,0 +1,289 @@
+"""The command `nasjax`: argument parsing and printing, no logic.
+
+Exit status: 0 done; 1 failed while running; 2 refused before any work; 130 interrupted; 143 terminated. One line on stderr
+says what went wrong and what to do; `--debug` shows the traceback too. jax and everything on it are imported by the
+commands that need them, so that `nasjax --help` costs no more than Python's own start.
+"""
+
+import dataclasses
+import os
+import pathlib
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from nasjax import __version__, config_files, options
+from nasjax.options import HelpShown, UsageError
+from nasjax.startup import prepare_jax
+from nasjax.terminal import complain, duration, number, printable, say, tolerant
+
+if TYPE_CHECKING:
+    from nasjax.search import Result
+
+__all__ = ["main", "prepare_jax"]
+
+DONE, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; `arguments` are the command line's by default. Returns the exit status."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given
+    given = [argument for argument in given if argument != "--debug"]
+    tolerant()
+    try:
+        return _dispatch(given)
+    except HelpShown:
+        return DONE
+    except BrokenPipeError:  # `nasjax … | head`; Python would complain once more at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except BaseException as error:
+        status, text = _account(error)
+        if debug:
+            traceback.print_exc()
+        complain(text)
+        return status
+
+
+class _Command(NamedTuple):
+    run: Callable[[list[str]], int]
+    usage: str
+    summary: str
+
+
+def _dispatch(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help"):
+        _say_help()
+        return DONE if arguments else REFUSED
+    if arguments[0] == "--version":
+        say(f"nasjax {__version__}")
+        return DONE
+    command = COMMANDS.get(arguments[0])
+    if command is None:
+        close = options.nearest(arguments[0], COMMANDS, 0.5)
+        hint = f"did you mean {close}?" if close else f"one of {', '.join(COMMANDS)}"
+        raise UsageError(f"unknown command {arguments[0]!r}; {hint}")
+    return command.run(arguments[1:])
+
+
+def _account(error: BaseException) -> tuple[int, str]:
+    """The exit status and the line for an exception."""
+    if isinstance(error, KeyboardInterrupt):
+        status = int(getattr(error, "status", INTERRUPTED))
+        return status, f"{error or 'interrupted'}; the same command goes on from what is saved"
+    if isinstance(error, SystemExit):  # a library's own way to refuse arguments
+        return (error.code if isinstance(error.code, int) else FAILED), "stopped"
+    if _was_running(error.__traceback__):
+        return FAILED, f"failed while running: {_described(error)}; --debug shows where, the same command goes on"
+    if isinstance(error, ValueError | FileNotFoundError) or type(error).__name__ == "RunDirError":
+        return REFUSED, str(error) or type(error).__name__
+    return FAILED, f"{_described(error)}; --debug shows where"
+
+
+def _was_running(trace: TracebackType | None) -> bool:
+    """Whether an error comes out of a batch: what an evaluator raises is no bad input, whatever its type."""
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        if code.co_name == "step" and trace.tb_frame.f_globals.get("__name__") == "nasjax.search":
+            return True
+        trace = trace.tb_next
+    return False
+
+
+def _described(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror + (f": {error.filename}" if error.filename is not None else "")
+    first = str(error).strip().partition("\n")[0]
+    return f"{type(error).__name__}: {first}" if first else type(error).__name__
+
+
+def _say_help() -> None:
+    width = max(len(command.usage) for command in COMMANDS.values())
+    say("usage: nasjax COMMAND …")
+    say("")
+    say("Neural architecture search with learned graph models, on JAX.")
+    say("")
+    for command in COMMANDS.values():
+        say(f"  {command.usage:{width}}  {command.summary}")
+    say("")
+    say("nasjax COMMAND --help says more; --debug shows where an error came from; --version.")
+
+
+# search
+
+
+@dataclasses.dataclass(frozen=True)
+class _RunOptions:
+    """How a config is run.
+
+    Attributes:
+      run: name of the run directory in runs/; CONFIG-SEED by default.
+      seed: of all randomness.
+    """
+
+    run: str | None = None
+    seed: int = 0
+
+
+def _search(arguments: list[str]) -> int:
+    place = _config_place(arguments)
+    if place is None:
+        _say_search_help()
+        return DONE if {"-h", "--help"} & set(arguments) else REFUSED
+    given, rest = arguments[place], arguments[:place] + arguments[place + 1 :]
+    config = config_files.load(given)
+    program = f"nasjax search {printable(given)}"
+    how, search = options.parse([_RunOptions(), config.value], rest, program, config.description)
+
+    from nasjax import rundir
+
+    folder = rundir.run_folder(how.run if how.run is not None else f"{config.name}-{how.seed}")
+    return _run(search, how.seed, folder)
+
+
+def _run(search: Any, seed: int, folder: pathlib.Path) -> int:
+    notes = prepare_jax()
+
+    from nasjax.progress import Reporter
+    from nasjax.report.run import write_report
+    from nasjax.search import run_search
+
+    with Reporter() as reporter:
+        for note in notes:
+            reporter.note(note)
+        result = run_search(search, seed, folder, on_batch=reporter.batch, on_note=reporter.note)
+    report = folder / "report.html"
+    if result.begun != "finished" or not report.exists():
+        report = write_report(folder)
+    _say_outcome(result, report, reporter.seconds)
+    return DONE
+
+
+def _config_place(arguments: list[str]) -> int | None:
+    """Where CONFIG stands: first, or after options, if it looks like a config."""
+    if arguments and not arguments[0].startswith("-"):
+        return 0
+    known = config_files.names()
+    fits = [place for place, argument in enumerate(arguments) if argument in known or argument.endswith(".py")]
+    return fits[0] if fits else None
+
+
+def _say_search_help() -> None:
+    say("usage: nasjax search CONFIG [--run NAME] [--seed S] [--budget.evaluations N] [--method.x …] …")
+    say("")
+    say("Runs a search, goes on with one that was stopped, or finds it finished. CONFIG is one of these, or the path")
+    say("of your own file with config(); nasjax search CONFIG --help lists the config's options.")
+    say("")
+    names = config_files.names()
+    width = max(map(len, names), default=0)
+    for name in names:
+        say(f"  {name:{width}}  {config_files.summary(name)}")
+
+
+def _say_outcome(result: "Result", report: pathlib.Path, seconds: float) -> None:
+    done = f"{result.evaluations} evaluations" + (f", {result.invalid} invalid" if result.invalid else "")
+    began = {
+        "fresh": f"fresh run, {done}, {duration(seconds)}",
+        "resumed": f"resumed from {result.resumed_from} evaluations, now {done}, {duration(seconds)}",
+        "finished": f"already finished, {done}; another --seed or --run starts a new one",
+    }
+    say(f"run                  {result.folder}: {began[result.begun]}")
+    if result.best_spec is None:
+        say("best architecture    none: no evaluation gave a usable reward")
+    else:
+        say(f"best architecture    {result.best_spec}")
+        for name, value in _facts(result):
+            say(f"{name:20} {value}")
+    say(f"report               {report}")
+
+
+_LABELS = {
+    "val_acc": "validation accuracy",
+    "test_acc": "test accuracy",
+    "params": "parameters",
+    "parameters": "parameters",
+    "macs": "multiply-adds",
+}
+
+
+def _facts(result: "Result") -> list[tuple[str, str]]:
+    """What is known of the best architecture: its reward, its accuracies, its size."""
+    best = result.summary.get("best") or {}
+    facts = [("reward", number(result.best_reward))]
+    known = {**best, **(best.get("metrics") or {})}
+    for name, label in _LABELS.items():
+        value = known.get(name)
+        if isinstance(value, int) and not isinstance(value, bool):
+            facts.append((label, f"{value:,}"))
+        elif isinstance(value, float):
+            facts.append((label, f"{100 * value:.2f} %"))
+    return facts
+
+
+# report
+
+
+def _report(arguments: list[str]) -> int:
+    (run,) = _positionals(arguments, "report", "RUN", "Writes report.html of a run, finished or not, and says where.")
+
+    from nasjax import rundir
+    from nasjax.report.run import write_report
+
+    folder = pathlib.Path(run) if "/" in run else rundir.run_folder(run)
+    if not (folder / rundir.CONFIG).is_file():
+        runs = [path.parent.name for path in folder.parent.glob(f"*/{rundir.CONFIG}")]
+        close = options.nearest(folder.name, runs, 0.5)
+        raise FileNotFoundError(f"no run directory {str(folder)!r}" + (f"; did you mean {close}?" if close else ""))
+    say(str(write_report(folder)))
+    return DONE
+
+
+def _positionals(arguments: list[str], command: str, names: str, summary: str) -> list[str]:
+    """Arguments of a command without options."""
+    if {"-h", "--help"} & set(arguments):
+        say(f"usage: nasjax {command} {names}".rstrip())
+        say("")
+        say(summary)
+        raise HelpShown
+    option = next((argument for argument in arguments if argument.startswith("-")), None)
+    if option is not None:
+        raise UsageError(f"unknown option {option}; usage: nasjax {command} {names}".rstrip())
+    if len(arguments) != len(names.split()):
+        raise UsageError(f"{len(arguments)} arguments; usage: nasjax {command} {names}".rstrip())
+    return arguments
+
+
+# data
+
+
+def _data(arguments: list[str]) -> int:
+    raise UsageError("data: not ready")
+
+
+# doctor
+
+
+def _doctor(arguments: list[str]) -> int:
+    _positionals(arguments, "doctor", "", "Says which versions, devices, memory and data sets there are, and what runs here.")
+    prepare_jax()
+
+    from nasjax import doctor
+
+    for line in doctor.lines():
+        say(line)
+    return DONE
+
+
+COMMANDS = {
+    "search": _Command(_search, "search CONFIG [--run NAME] [--seed S] …", "search for an architecture; resumes"),
+    "report": _Command(_report, "report RUN", "write report.html of a run"),
+    "data": _Command(_data, "data prepare DATASET | data list", "make image data sets ready; say which there are"),
+    "doctor": _Command(_doctor, "doctor", "versions, devices, memory, what runs here"),
+}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,109 @@
+"""Configs: Python files with a docstring and `config()`, from `nasjax.configs` or from a path of the user's own."""
+
+import ast
+import importlib
+import importlib.util
+import pathlib
+import pkgutil
+import sys
+import traceback
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import nasjax.configs
+from nasjax.options import nearest
+
+
+class Config(NamedTuple):
+    """A config that was read.
+
+    Attributes:
+      name: its file's name without the ending; names runs.
+      description: its docstring.
+      value: what `config()` returned, a `nasjax.search.Search`.
+    """
+
+    name: str
+    description: str
+    value: Any
+
+
+def names() -> list[str]:
+    """Returns the names of the configs that come with nasjax, sorted."""
+    return sorted(module.name for module in pkgutil.iter_modules(nasjax.configs.__path__))
+
+
+def summary(name: str) -> str:
+    """Returns the first line of a config's docstring, without importing it."""
+    (folder,) = nasjax.configs.__path__
+    source = (pathlib.Path(folder) / f"{name}.py").read_text(encoding="utf-8")
+    first = (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
+    return first.partition("   ")[0].strip()  # the command stands to the right of it
+
+
+def is_path(given: str) -> bool:
+    """Whether CONFIG is meant as a file."""
+    return given.endswith(".py") or "/" in given
+
+
+def load(given: str) -> Config:
+    """Returns the config called `given`, or read from that path; runs its code.
+
+    Raises:
+      FileNotFoundError: there is no such file.
+      ValueError: there is no such name, or the file is no config; says where it fails.
+    """
+    module = _from_file(pathlib.Path(given)) if is_path(given) else _from_package(given)
+    make = getattr(module, "config", None)
+    name = pathlib.Path(given).stem
+    if not callable(make):
+        raise ValueError(f"config {given!r}: it has no function config()")
+    value = _tried(given, make)
+    from nasjax.search import Search
+
+    if not isinstance(value, Search):
+        raise ValueError(f"config {given!r}: config() returned a {type(value).__name__}, not a nasjax.search.Search")
+    return Config(name, (module.__doc__ or "").strip(), value)
+
+
+def _from_package(name: str) -> ModuleType:
+    if name not in names():
+        close = nearest(name, names())
+        hint = f"did you mean {close}?" if close else f"one of {', '.join(names())}"
+        raise ValueError(f"unknown config {name!r}; {hint} (or path/to/file.py)")
+    return importlib.import_module(f"nasjax.configs.{name}")
+
+
+def _from_file(path: pathlib.Path) -> ModuleType:
+    if not path.is_file():
+        what = "it is no file" if path.exists() else "there is no such file"
+        siblings = [str(other) for other in path.parent.glob("*.py")] if path.parent.is_dir() else []
+        close = nearest(str(path), siblings)
+        raise FileNotFoundError(f"config {str(path)!r}: {what}" + (f"; did you mean {close}?" if close else ""))
+    folder = str(path.parent.resolve())
+    if folder not in sys.path:
+        sys.path.append(folder)  # for a config's own modules beside it; last, so that they hide nobody else's
+    name = f"nasjax_config_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ValueError(f"config {str(path)!r}: not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look up their module by name
+    loader = spec.loader
+    _tried(str(path), lambda: loader.exec_module(module))
+    return module
+
+
+def _tried(given: str, code: Callable[[], Any]) -> Any:
+    """Runs a user's code; what it raises becomes one line that names the place."""
+    try:
+        return code()
+    except Exception as error:
+        if isinstance(error, SyntaxError):
+            place = f"line {error.lineno}"
+        else:
+            frames = traceback.extract_tb(error.__traceback__)
+            inside = [frame for frame in frames if pathlib.Path(frame.filename).stem == pathlib.Path(given).stem]
+            place = f"line {inside[-1].lineno}" if inside else "config()"
+        raise ValueError(f"config {given!r}, {place}: {type(error).__name__}: {error}") from error

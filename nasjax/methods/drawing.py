@@ -1,0 +1,109 @@
+"""Candidates from one generator or the average of several, and what is said about them.
+
+GraphPNAS (arXiv:2211.15155) draws until something new comes; ours draws a fixed number at once and lets the archive's
+membership test pick. Averages of generators and mixtures with the prior are switches of ours.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from nasjax import generator
+from nasjax.base import Arch, Array, Generable, Key, PyTree, Rows
+from nasjax.generator import GeneratorConfig
+
+
+class Candidates(NamedTuple):
+    """Draws before membership is looked at.
+
+    Attributes:
+      archs: Arch[C].
+      mask: bool[C], False = not an architecture of the space.
+      fresh: bool[C], those with `mask` that are unseen and whose canonical key no earlier draw has.
+      info: float32[] by name: share of distinct and of unseen canonical keys among the draws, entropy in nats.
+    """
+
+    archs: Arch
+    mask: Array
+    fresh: Array
+    info: dict[str, Array]
+
+
+def from_prior(space: Generable, key: Key, num: int) -> Candidates:
+    """Returns `num` draws from the space's prior; the info is NaN."""
+    archs = jax.vmap(space.sample)(jax.random.split(key, num))
+    everything, nothing = jnp.ones(num, bool), jnp.float32(jnp.nan)
+    return Candidates(archs, everything, everything, dict.fromkeys(("distinct", "unseen", "entropy"), nothing))
+
+
+def from_generator(
+    space: Generable,
+    config: GeneratorConfig,
+    params: PyTree,
+    key: Key,
+    num: int,
+    *,
+    seen: Callable[[Arch], Array],
+    members: int = 1,
+    temperature: float | Array = 1.0,
+    prior_smoothing: float = 0.0,
+) -> Candidates:
+    """Returns `num` draws from a generator, with their diagnostics.
+
+    Args:
+      space: the space.
+      config: the generator's.
+      params: its parameters; with a leading axis of `members` where that is above 1.
+      key: consumed.
+      num: how many.
+      seen: one architecture -> bool[].
+      members: draws come from these generators in turn, which is their average.
+      temperature: divides all logits.
+      prior_smoothing: probability with which a draw is replaced by one of the prior.
+    """
+    draw_key, prior_key, coin_key = jax.random.split(key, 3)
+    if members == 1:
+        rows, valid = generator.sample_batch(params, config, draw_key, num, temperature)
+    else:
+        each = -(-num // members)
+        keys = jax.random.split(draw_key, members)
+        draws = jax.vmap(lambda p, k: generator.sample_batch(p, config, k, each, temperature))(params, keys)
+        rows, valid = jax.tree.map(lambda leaf: leaf.swapaxes(0, 1).reshape(-1, *leaf.shape[2:])[:num], draws)
+    archs = jax.vmap(space.from_rows)(rows)
+    log_probs = log_likelihood(config, params, rows, members)
+    if prior_smoothing > 0:
+        prior = from_prior(space, prior_key, num).archs
+        coin = jax.random.bernoulli(coin_key, prior_smoothing, (num,))
+        archs = jax.tree.map(lambda p, a: jnp.where(coin.reshape(-1, *[1] * (a.ndim - 1)), p, a), prior, archs)
+        valid = valid | coin
+    mask = valid & jax.vmap(space.is_valid)(archs)
+    keys = jax.vmap(space.canonical_key)(archs)
+    first = mask & first_occurrence(keys, mask)
+    unseen = mask & ~jax.vmap(seen)(archs)
+    info = {
+        "distinct": first.mean(dtype=jnp.float32),
+        "unseen": unseen.mean(dtype=jnp.float32),
+        "entropy": -log_probs.mean().astype(jnp.float32),
+    }
+    return Candidates(archs, mask, first & unseen, info)
+
+
+def log_likelihood(config: GeneratorConfig, params: PyTree, rows: Rows, members: int = 1) -> Array:
+    """Returns float[C], log p of Rows[C] in nats under the generator, or the average of `members` of them."""
+
+    def batched(params: PyTree) -> Array:
+        return jax.vmap(lambda graph: generator.log_prob(params, config, graph))(rows)
+
+    if members == 1:
+        return batched(params)
+    each = jax.vmap(batched)(params)
+    return jax.nn.logsumexp(each, axis=0) - jnp.log(jnp.asarray(members, each.dtype))
+
+
+def first_occurrence(keys: Array, mask: Array) -> Array:
+    """Returns bool[C]: no earlier row with `mask` has the same key; uint32[C, 2]."""
+    equal = (keys[:, None] == keys[None]).all(-1) & mask[None]
+    earlier = jnp.tril(jnp.ones(equal.shape, bool), -1)
+    return ~(equal & earlier).any(-1)

@@ -1,0 +1,280 @@
+"""What spaces of cells with one operation on every edge of a complete DAG share: NAS-Bench-201 and its small relative.
+
+An architecture is `Graph(nodes = 1, edges = operations)`; label 0 is the operation `none`, hence no edge. Labels
+always count the full set of operations, also where a space allows a subset: keys, strings and networks do not change
+with the subset. `index` alone counts *decisions*, places in the subset.
+"""
+
+import abc
+import dataclasses
+import functools
+import itertools
+from typing import ClassVar, Literal, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
+
+from nasjax import graph
+from nasjax.base import Alphabet, Array, Graph, Key, Rows
+from nasjax.spaces import cell_classes, reading
+
+Prior: TypeAlias = Literal["uniform", "no_none"]
+
+
+@dataclasses.dataclass(frozen=True)
+class EdgeCells(abc.ABC):
+    """Cells of `NUM_NODES` nodes. Enumerable and Generable.
+
+    Attributes:
+      op_names: the operations that the space allows; their order is that of decisions and of `index`.
+      prior: "uniform" over the operations, or "no_none": uniform over all but `none`, which stays in the space.
+    """
+
+    NUM_NODES: ClassVar[int]
+    OPERATIONS: ClassVar[tuple[str, ...]]
+
+    op_names: tuple[str, ...]
+    prior: Prior = "uniform"
+
+    def __post_init__(self) -> None:
+        """Checks the settings.
+
+        Raises:
+          ValueError: no operation, a repeated or unknown one, an unknown prior, or nothing left to draw.
+        """
+        known = ", ".join(self.OPERATIONS)
+        if not self.op_names:
+            raise ValueError(f"{self.name}: op_names is empty; some of {known}")
+        for position, name in enumerate(self.op_names):
+            if name not in self.OPERATIONS:
+                raise ValueError(
+                    f"{self.name}: unknown operation {name!r} at place {position} of op_names; one of {known}"
+                )
+            if name in self.op_names[:position]:
+                raise ValueError(f"{self.name}: operation {name!r} is repeated at place {position} of op_names")
+        if self.prior not in ("uniform", "no_none"):
+            raise ValueError(f"{self.name}: unknown prior {self.prior!r}; one of uniform, no_none")
+        if self.prior == "no_none" and self.op_names == ("none",):
+            raise ValueError(f"{self.name}: prior='no_none' leaves no operation of op_names=('none',)")
+
+    @property
+    @abc.abstractmethod
+    def name(self) -> str:
+        """The name that configs, reports and errors use."""
+
+    @classmethod
+    @abc.abstractmethod
+    def smallest_codes(cls) -> cell_classes.Table:
+        """Returns uint16[K^P]: the smallest code of each string's class, over the full set of operations. Host."""
+
+    @property
+    def num_edges(self) -> int:
+        """Number of edges P, each with one operation."""
+        return self.NUM_NODES * (self.NUM_NODES - 1) // 2
+
+    def operations(self, arch: Graph) -> Array:
+        """Returns int32[..., P], the label of each edge in the order of the string."""
+        senders, receivers = graph.pairs(self.NUM_NODES)
+        return arch.edges[..., senders, receivers]
+
+    def from_operations(self, operations: Array) -> Graph:
+        """Returns Graph[...] of labels int32[..., P] in the order of the string."""
+        senders, receivers = graph.pairs(self.NUM_NODES)
+        batch = operations.shape[:-1]
+        edges = jnp.zeros((*batch, self.NUM_NODES, self.NUM_NODES), jnp.int32)
+        edges = edges.at[..., senders, receivers].set(operations)
+        return Graph(jnp.ones((*batch, self.NUM_NODES), jnp.int32), edges)
+
+    # Space
+
+    def sample(self, key: Key) -> Graph:
+        """Returns a draw from `prior`.
+
+        One word modulo the number of strings: uniform up to a relative 4e-6 (15,625 / 2^32), and a sixth of the work of
+        drawing the edges one by one, which is most of what random search costs.
+        """
+        labels = tuple(label for label in self._labels() if label != 0 or self.prior == "uniform")
+        drawn = _below(key, len(labels) ** self.num_edges)
+        weights = len(labels) ** np.arange(self.num_edges - 1, -1, -1, dtype=np.int32)
+        return self.from_operations(jnp.asarray(np.array(labels, np.int32))[drawn // weights % len(labels)])
+
+    def is_valid(self, arch: Graph) -> Array:
+        """Returns bool[]: every edge's operation is in the subset. A cell with a dead output is valid."""
+        allowed = jnp.asarray(np.array(self._labels(), np.int32))
+        known = (self.operations(arch)[:, None] == allowed[None, :]).any(axis=1).all()
+        return known & (arch.nodes == 1).all() & graph.is_topological(arch)
+
+    def canonical_key(self, arch: Graph) -> Array:
+        """Returns uint32[2] = [0, smallest code of the class]; exact."""
+        code = _number(self.operations(arch), len(self.OPERATIONS))
+        return jnp.stack([jnp.uint32(0), jnp.asarray(self.smallest_codes())[code].astype(jnp.uint32)])
+
+    def mutate(self, key: Key, arch: Graph) -> Graph:
+        """Returns `arch` with another operation on one edge, uniform over the pairs of edge and other operation.
+
+        Raises:
+          ValueError: the space has one operation only.
+        """
+        choices = len(self.op_names)
+        if choices == 1:
+            raise ValueError(f"{self.name}: nothing to mutate, op_names has only {self.op_names[0]!r}")
+        draw = _below(key, self.num_edges * (choices - 1))
+        edge, shift = draw // (choices - 1), draw % (choices - 1) + 1
+        decisions = self._decisions(self.operations(arch))
+        return self._decided(decisions.at[edge].set((decisions[edge] + shift) % choices))
+
+    def neighbours(self, arch: Graph) -> tuple[Graph, Array]:
+        """Returns the M = P (K - 1) cells with one other operation, edge by edge, by decision; all are valid."""
+        decisions = self._decisions(self.operations(arch))
+        choices = len(self.op_names)
+        edge = np.repeat(np.arange(self.num_edges, dtype=np.int32), choices - 1)
+        other = jnp.asarray(np.tile(np.arange(choices - 1, dtype=np.int32), self.num_edges))
+        other = other + (other >= decisions[edge]).astype(jnp.int32)  # skips the present one
+        changed = jnp.where(edge[:, None] == np.arange(self.num_edges)[None], other[:, None], decisions[None])
+        return self._decided(changed), jnp.ones(edge.size, bool)
+
+    def graphs(self, arch: Graph) -> Graph:
+        """Returns Graph[1, N], only the operations on a path from the first to the last node."""
+        live = graph.prune(arch)
+        return Graph(live.nodes[None], live.edges[None])
+
+    def to_spec(self, arch: Graph) -> str:
+        """Returns the published string, `|op~0|+|op~0|op~1|+…`; dead edges are kept. Host.
+
+        Raises:
+          ValueError: a label that is no operation.
+        """
+        labels = np.asarray(self.operations(arch))
+        wrong = [int(label) for label in labels if not 0 <= label < len(self.OPERATIONS)]
+        if wrong:
+            raise ValueError(f"{self.name}: label {wrong[0]} is no operation; 0..{len(self.OPERATIONS) - 1}")
+        words = [
+            f"{self.OPERATIONS[label]}~{s}|" for label, s in zip(labels, graph.pairs(self.NUM_NODES)[0], strict=True)
+        ]
+        starts = np.cumsum(np.arange(self.NUM_NODES))  # 0, 1, 3, 6: where each node's in-edges begin
+        return "+".join("|" + "".join(words[a:b]) for a, b in itertools.pairwise(starts))
+
+    def from_spec(self, spec: str) -> Graph:
+        """Reads the published string. Host.
+
+        Raises:
+          ValueError: naming the 0-based character position, what stood there and what is allowed.
+        """
+        reader = reading.Reader(self.name, spec)
+        labels = []
+        for node in range(1, self.NUM_NODES):
+            reader.expect("+|" if node > 1 else "|")
+            for sender in range(node):
+                labels.append(self._read_operation(reader))
+                reader.expect(f"~{sender}|")
+        reader.end()
+        return self.from_operations(jnp.array(labels, jnp.int32))
+
+    def _read_operation(self, reader: reading.Reader) -> int:
+        """The label of the operation that stands at the reader's position."""
+        position = reader.position
+        name = reader.until("~|+")
+        if name not in self.OPERATIONS:
+            raise reader.error("unknown operation", name, ", ".join(self.op_names), position)
+        if name not in self.op_names:
+            raise reader.error("operation outside this space's subset", name, ", ".join(self.op_names), position)
+        return self.OPERATIONS.index(name)
+
+    # Enumerable
+
+    @property
+    def size(self) -> int:
+        """Number of strings, K^P."""
+        return int(len(self.op_names) ** self.num_edges)
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes of equal networks over the full set of operations."""
+        return _num_classes(self)
+
+    def all(self) -> Graph:
+        """Returns Graph[size], in the order of `index`."""
+        return self.from_operations(jnp.asarray(_enumerate(self)))
+
+    def index(self, arch: Graph) -> Array:
+        """Returns int32[]: decisions as digits in base K, the first edge most significant. For valid architectures."""
+        return _number(self._decisions(self.operations(arch)), len(self.op_names))
+
+    def class_of(self, index: Array) -> Array:
+        """Returns int32[...]: rank of the class of `all()[index]` among all classes, by smallest code."""
+        return jnp.asarray(_class_table(self))[index].astype(jnp.int32)
+
+    def class_members(self) -> Array:
+        """Returns int32[num_classes]: smallest `index` of each class in this subset, -1 where it has none."""
+        members = np.full(self.num_classes, -1, np.int32)
+        found, first = np.unique(_class_table(self), return_index=True)
+        members[found] = first
+        return jnp.asarray(members)
+
+    # Generable
+
+    @property
+    def alphabet(self) -> Alphabet:
+        """Edge labels only; operations outside the subset are masked."""
+        masked = tuple(label for label, name in enumerate(self.OPERATIONS) if name not in self.op_names)
+        return Alphabet(num_nodes=self.NUM_NODES, edge_labels=len(self.OPERATIONS), masked_edges=masked)
+
+    def to_rows(self, arch: Graph) -> Rows:
+        """Returns the rows: `edges` transposed, no node labels, all nodes."""
+        return Rows(arch.edges.T, jnp.zeros(self.NUM_NODES, jnp.int32), jnp.int32(self.NUM_NODES))
+
+    def from_rows(self, rows: Rows) -> Graph:
+        """Returns the cell; invalid (without nodes) unless all nodes exist."""
+        whole = (rows.size == self.NUM_NODES).astype(jnp.int32)
+        return Graph(jnp.full(self.NUM_NODES, 1, jnp.int32) * whole, jnp.tril(rows.edges, -1).T.astype(jnp.int32))
+
+    # Decisions
+
+    def _labels(self) -> tuple[int, ...]:
+        """The label of each decision."""
+        return tuple(self.OPERATIONS.index(name) for name in self.op_names)
+
+    def _decisions(self, operations: Array) -> Array:
+        """Places in `op_names` of labels; 0 for labels outside."""
+        places = np.zeros(len(self.OPERATIONS), np.int32)
+        places[list(self._labels())] = np.arange(len(self.op_names))
+        return jnp.asarray(places)[operations]
+
+    def _decided(self, decisions: Array) -> Graph:
+        """The cells of decisions int32[..., P]."""
+        return self.from_operations(jnp.asarray(np.array(self._labels(), np.int32))[decisions])
+
+
+def _below(key: Key, limit: int) -> Array:
+    """int32[] in 0..limit-1 from one random word."""
+    drawn: Array = jax.random.bits(key, (), jnp.uint32) % jnp.uint32(limit)
+    return drawn.astype(jnp.int32)
+
+
+def _number(digits: Array, base: int) -> Array:
+    """int32[...], digits int32[..., P] in base `base`, the first most significant."""
+    weights = base ** np.arange(digits.shape[-1] - 1, -1, -1, dtype=np.int32)
+    return jnp.einsum("...p,p->...", digits, weights)
+
+
+@functools.cache
+def _enumerate(space: EdgeCells) -> npt.NDArray[np.int32]:
+    """int32[size, P], the labels of every string in the order of `index`."""
+    decisions = np.indices((len(space.op_names),) * space.num_edges).reshape(space.num_edges, -1).T
+    return np.array(space._labels(), np.int32)[decisions]
+
+
+@functools.cache
+def _class_table(space: EdgeCells) -> cell_classes.Table:
+    """uint16[size], the class of every string in the order of `index`."""
+    weights = len(space.OPERATIONS) ** np.arange(space.num_edges - 1, -1, -1)
+    dense = cell_classes.dense_ids(space.smallest_codes()).astype(np.uint16)
+    table: cell_classes.Table = dense[_enumerate(space) @ weights]
+    return table
+
+
+@functools.cache
+def _num_classes(space: EdgeCells) -> int:
+    return len(np.unique(space.smallest_codes()))

@@ -1,0 +1,224 @@
+"""What every space promises, for every space of the package: a new file is tested the day it appears."""
+
+import dataclasses
+import importlib
+import inspect
+import pkgutil
+
+import hypothesis
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import strategies as st
+
+import nasjax.spaces
+from nasjax.base import Enumerable, Generable, Space
+
+
+def spaces():
+    """One of each space class of the package with its defaults, and variants that change what they do."""
+    found = []
+    for module in pkgutil.iter_modules(nasjax.spaces.__path__, "nasjax.spaces."):
+        for kind in vars(importlib.import_module(module.name)).values():
+            own = inspect.isclass(kind) and kind.__module__ == module.name and dataclasses.is_dataclass(kind)
+            if own and not inspect.isabstract(kind) and hasattr(kind, "canonical_key"):
+                found.append(kind())
+    names = {space.name: type(space) for space in found}
+    assert {"toy", "toy_nodes", "nasbench201"} <= set(names)
+    subset = ("nor_conv_3x3", "none", "skip_connect")
+    return [*found, names["toy"](subset, "no_none"), names["nasbench201"](subset)]
+
+
+SPACES = spaces()
+IDS = [f"{space.name}-{number}" for number, space in enumerate(SPACES)]
+every_space = pytest.mark.parametrize("space", SPACES, ids=IDS)
+seeds = st.integers(0, 2**32 - 1)
+
+
+def draws(space, number, seed=0):
+    return jax.jit(jax.vmap(space.sample))(jax.random.split(jax.random.key(seed), number))
+
+
+def differences(space, a, b):
+    """Number of decisions in which two architectures differ: a flip is one entry of one array."""
+    return sum(int((np.asarray(x) != np.asarray(y)).sum()) for x, y in zip(a, b, strict=True))
+
+
+@every_space
+def test_is_a_hashable_static_value(space):
+    assert isinstance(space, Space)
+    assert hash(space) == hash(dataclasses.replace(space))
+    assert space == dataclasses.replace(space)
+    assert space.name
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        space.name = "other"
+
+
+@every_space
+def test_functions_are_traceable_and_typed(space):
+    """jit and vmap, the documented dtypes and shapes, no host callback, and the same result alone and in a batch."""
+    key = jax.random.key(3)
+    arch = space.sample(key)
+    archs = draws(space, 3)
+
+    def everything(key, arch):
+        graphs = space.graphs(arch)
+        return space.sample(key), space.is_valid(arch), space.canonical_key(arch), space.mutate(key, arch), graphs
+
+    text = str(jax.make_jaxpr(everything)(key, arch)) + str(jax.make_jaxpr(space.neighbours)(arch))
+    assert "callback" not in text
+    jitted = jax.jit(everything)
+    sample, valid, canonical, mutant, graphs = jitted(key, arch)
+    for other in (sample, mutant):
+        assert jax.tree.structure(other) == jax.tree.structure(arch)
+        assert all(a.dtype == jnp.int32 and a.shape == b.shape for a, b in zip(other, arch, strict=True))
+    assert (valid.dtype, valid.shape) == (jnp.bool_, ())
+    assert (canonical.dtype, canonical.shape) == (jnp.uint32, (2,))
+    assert graphs.nodes.ndim == 2
+    assert graphs.edges.shape == (*graphs.nodes.shape, graphs.nodes.shape[-1])
+    assert {graphs.nodes.dtype, graphs.edges.dtype} == {jnp.dtype(jnp.int32)}
+
+    keys = jax.random.split(key, 3)
+    together = jax.jit(jax.vmap(everything))(keys, archs)
+    for row in range(3):
+        one = jax.tree.map(lambda leaf, row=row: leaf[row], archs)
+        alone = jitted(keys[row], one)
+        assert jax.tree.all(jax.tree.map(lambda a, b, row=row: bool((a[row] == b).all()), together, alone))
+
+
+@every_space
+def test_draws_are_valid_and_come_back_from_their_strings(space):
+    archs = draws(space, 50, seed=1)
+    assert jax.vmap(space.is_valid)(archs).all()
+    for row in range(50):
+        arch = jax.tree.map(lambda leaf, row=row: leaf[row], archs)
+        again = space.from_spec(space.to_spec(arch))
+        np.testing.assert_array_equal(space.canonical_key(again), space.canonical_key(arch))
+        assert space.to_spec(again) == space.to_spec(arch)
+        assert jax.tree.all(jax.tree.map(lambda a, b: a.dtype == b.dtype and a.shape == b.shape, arch, again))
+
+
+@every_space
+def test_neighbours_are_all_one_edit_cells_each_once(space):
+    neighbours = jax.jit(jax.vmap(space.neighbours))
+    archs = draws(space, 30, seed=2)
+    others, mask = neighbours(archs)
+    valid = jax.vmap(jax.vmap(space.is_valid))(others)
+    np.testing.assert_array_equal(valid, mask)
+    for row in range(30):
+        arch = jax.tree.map(lambda leaf, row=row: np.asarray(leaf[row]), archs)
+        rows = [jax.tree.map(lambda leaf, m=m, row=row: np.asarray(leaf[row, m]), others) for m in range(mask.shape[1])]
+        assert {differences(space, arch, other) for other in rows} == {1}
+        assert len({b"".join(leaf.tobytes() for leaf in other) for other in rows}) == mask.shape[1]
+
+
+@every_space
+def test_mutation_draws_every_neighbour_equally_often(space):
+    """Chi-square over M <= 24 neighbours, n = 20,000, seed 0, level 1e-3.
+
+    Power > 0.99 if one neighbour comes 1.3 times as often: 833 expected each, so it would stand 8.7 standard errors off.
+    """
+    scipy_stats = pytest.importorskip("scipy.stats")
+    arch = space.sample(jax.random.key(5))
+    mutants = jax.jit(jax.vmap(space.mutate, (0, None)))(jax.random.split(jax.random.key(0), 20_000), arch)
+    others, mask = space.neighbours(arch)
+    flat = [np.concatenate([np.asarray(leaf).reshape(leaf.shape[0], -1) for leaf in graph], 1) for graph in (mutants, others)]
+    hits = (flat[0][:, None] == flat[1][None]).all(axis=2)
+    assert (hits[:, mask].sum(axis=1) == 1).all()
+    assert scipy_stats.chisquare(hits[:, mask].sum(axis=0)).pvalue > 1e-3
+
+
+@every_space
+@hypothesis.settings(max_examples=20)
+@hypothesis.given(seed=seeds)
+def test_mutation_is_one_valid_edit(space, seed):
+    arch = draws(space, 1, seed)
+    mutant = jax.jit(jax.vmap(space.mutate))(jax.random.split(jax.random.key(seed ^ 1), 1), arch)
+    assert differences(space, arch, mutant) == 1
+    assert jax.vmap(space.is_valid)(mutant).all()
+
+
+@pytest.mark.parametrize("space", [s for s in SPACES if isinstance(s, Enumerable)], ids=str)
+def test_enumeration(space):
+    everything = space.all()
+    index = jax.jit(jax.vmap(space.index))(everything)
+    np.testing.assert_array_equal(index, np.arange(space.size))
+    assert index.dtype == jnp.int32
+    classes = np.asarray(jax.jit(jax.vmap(space.class_of))(index))
+    keys = np.asarray(jax.jit(jax.vmap(space.canonical_key))(everything))
+    assert classes.min() >= 0
+    assert classes.max() < space.num_classes
+    # The same partition: as many different pairs as keys and as classes.
+    pairs = np.concatenate([keys, classes[:, None].astype(np.uint32)], axis=1)
+    assert len(np.unique(pairs, axis=0)) == len(np.unique(keys, axis=0)) == len(np.unique(classes))
+    members = np.asarray(space.class_members())
+    expected = np.full(space.num_classes, -1)
+    np.minimum.at(expected := np.full(space.num_classes, space.size), classes, np.arange(space.size))
+    np.testing.assert_array_equal(members, np.where(expected == space.size, -1, expected))
+    assert jax.jit(jax.vmap(space.is_valid))(everything).all()
+
+
+@pytest.mark.parametrize("space", [s for s in SPACES if isinstance(s, Generable)], ids=str)
+def test_rows(space):
+    """All architectures survive the generator's form, whose labels keep to the alphabet."""
+    alphabet = space.alphabet
+    everything = space.all() if isinstance(space, Enumerable) else draws(space, 1000)
+    rows = jax.jit(jax.vmap(space.to_rows))(everything)
+    again = jax.jit(jax.vmap(space.from_rows))(rows)
+    assert jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), everything, again))
+    assert {leaf.dtype for leaf in jax.tree.leaves((rows, again))} == {jnp.dtype(jnp.int32)}
+    edges = np.asarray(rows.edges)
+    assert not np.triu(edges).any()
+    lower = np.tril_indices(alphabet.num_nodes, -1)
+    used = set(np.unique(edges[:, lower[0], lower[1]]).tolist())
+    assert used <= set(range(alphabet.edge_labels or 2)) - set(alphabet.masked_edges)
+    nodes = np.asarray(rows.nodes)
+    assert nodes.min() >= 0
+    assert nodes.max() < max(alphabet.node_labels, 1)
+    assert not nodes[:, : alphabet.first_labelled].any()
+    # Garbage above the diagonal says nothing; a graph cut short is none.
+    noisy = rows._replace(edges=rows.edges + jnp.triu(jnp.ones_like(rows.edges)))
+    assert jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), jax.vmap(space.from_rows)(noisy), everything))
+    if alphabet.stop_label is None:
+        cut = jax.vmap(space.from_rows)(rows._replace(size=rows.size - 1))
+        assert not jax.vmap(space.is_valid)(cut).any()
+
+
+@every_space
+@hypothesis.settings(max_examples=200)
+@hypothesis.given(spec=st.one_of(st.text(max_size=80), st.text("|+~:,0123 nonesk_ipct", max_size=80)))
+def test_any_text_is_read_or_refused_by_position(space, spec):
+    try:
+        arch = space.from_spec(spec)
+    except ValueError as error:
+        message = str(error)
+        assert message.startswith(f"{space.name}: ")
+        assert "at character " in message
+        assert "allowed" in message
+        assert len(message) < 400
+        assert message.isprintable()
+    else:
+        assert space.is_valid(arch)
+
+
+@every_space
+@hypothesis.settings(max_examples=100)
+@hypothesis.given(seed=seeds, data=st.data())
+def test_an_edited_string_is_named_where_it_was_edited(space, seed, data):
+    """A character that no spec may hold, put anywhere into a good one: the error points at its word or character."""
+    spec = space.to_spec(jax.tree.map(lambda leaf: leaf[0], draws(space, 1, seed)))
+    place = data.draw(st.integers(0, len(spec)))
+    with pytest.raises(ValueError, match=r"at character (\d+) of") as caught:
+        space.from_spec(spec[:place] + "\x00" + spec[place:])
+    position = int(str(caught.value).split("at character ")[1].split()[0])
+    word = max(spec.rfind(mark, 0, place) for mark in "|~+:,") + 1
+    assert word <= position <= place
+
+
+@every_space
+@pytest.mark.parametrize("spec", [None, 7, b"|none~0|", "x" * 10_000, "|" * 4097])
+def test_other_types_and_long_strings_are_refused(space, spec):
+    with pytest.raises(ValueError, match=f"{space.name}: ") as caught:
+        space.from_spec(spec)
+    assert len(str(caught.value)) < 400

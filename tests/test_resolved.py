@@ -1,0 +1,75 @@
+"""Configs as plain values: what is recorded, hashed and compared."""
+
+import collections
+import dataclasses
+import enum
+import json
+import pathlib
+
+import pytest
+
+from nasjax import resolved
+
+
+class Mode(enum.Enum):
+    FAST = 1
+
+
+Pair = collections.namedtuple("Pair", "left right")
+
+
+@dataclasses.dataclass(frozen=True)
+class Inner:
+    rate: float = 0.1
+    ops: tuple[str, ...] = ("a", "b")
+
+
+@dataclasses.dataclass(frozen=True)
+class Outer:
+    inner: Inner = Inner()
+    mode: Mode = Mode.FAST
+    folder: pathlib.Path = pathlib.Path("data")
+    pair: Pair | None = None
+    limit: float = float("inf")
+    more: object = None
+
+
+def test_plain_values():
+    assert resolved.plain(Outer(pair=Pair(1, None))) == {
+        "type": "Outer",
+        "inner": {"type": "Inner", "rate": 0.1, "ops": ["a", "b"]},
+        "mode": "FAST",
+        "folder": "data",
+        "pair": {"left": 1, "right": None},
+        "limit": "inf",
+        "more": None,
+    }
+
+
+def test_survives_json_and_order_does_not_matter():
+    value = resolved.plain(Outer())
+    assert resolved.digest(json.loads(json.dumps(value))) == resolved.digest(value)
+    assert resolved.digest({"a": 1, "b": 2}) == resolved.digest({"b": 2, "a": 1})
+    assert len({resolved.digest({"a": value}) for value in (1, 1.0, True, "1", None, [1])}) == 6
+
+
+def test_what_cannot_be_recorded_is_named():
+    with pytest.raises(ValueError, match=r"config\.more\.x\.1: a function cannot be recorded"):
+        resolved.plain(Outer(more={"x": (1, lambda: 0)}))
+
+
+def test_differences_are_dotted():
+    old = resolved.plain(Outer())
+    new = resolved.plain(Outer(inner=Inner(rate=0.2, ops=("a", "c")), more=Inner(), limit=1.0))
+    assert resolved.differences(old, new) == [
+        "inner.rate: 0.1, now 0.2",
+        'inner.ops.1: "b", now "c"',
+        'limit: "inf", now 1.0',
+        "more: null, now Inner",
+    ]
+    assert resolved.differences({"a": 1, "b": 1}, {"a": 1.0, "c": 1}) == [
+        "a: 1, now 1.0",
+        "b: 1, now absent",
+        "c: absent, now 1",
+    ]
+    assert resolved.differences(old, json.loads(json.dumps(old))) == []
