@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from nasjax import generator
 from nasjax.base import Arch, Array, Generable, Key, PyTree, Rows
-from nasjax.generator import GeneratorConfig
+from nasjax.generator import GeneratorConfig, Marginals
 
 
 class Candidates(NamedTuple):
@@ -88,6 +88,25 @@ def from_generator(
         "entropy": -log_probs.mean().astype(jnp.float32),
     }
     return Candidates(archs, mask, first & unseen, info)
+
+
+def prior_marginals(space: Generable, key: Key, num: int) -> Marginals:
+    """Returns the frequencies of edges and labels among `num` draws of the space's prior; `key` is consumed."""
+    alphabet = space.alphabet
+    rows = jax.vmap(space.to_rows)(from_prior(space, key, num).archs)
+    index = jnp.arange(alphabet.num_nodes)
+    exists = index[None] < rows.size[:, None]
+    pair = exists[:, :, None] & (index[None, :] < index[:, None])[None]
+    present = pair & (rows.edges > 0)
+
+    def shares(labels: Array, count: int, mask: Array) -> Array:
+        hits = (labels[..., None] == jnp.arange(count)) & mask[..., None]
+        return hits.reshape(-1, count).sum(0, dtype=jnp.float32) / jnp.maximum(mask.sum(dtype=jnp.float32), 1)
+
+    edge = present.sum(dtype=jnp.float32) / jnp.maximum(pair.sum(dtype=jnp.float32), 1)
+    modelled = exists & (index >= alphabet.first_labelled)[None]
+    labels = shares(rows.edges, alphabet.edge_labels, present)
+    return Marginals(edge, labels, shares(rows.nodes, alphabet.node_labels, modelled))
 
 
 def log_likelihood(config: GeneratorConfig, params: PyTree, rows: Rows, members: int = 1) -> Array:

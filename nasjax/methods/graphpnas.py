@@ -12,8 +12,6 @@ until one is new; refits from which nobody samples are skipped (the law is the s
 
 import dataclasses
 import functools
-
-
 from typing import NamedTuple, cast
 
 import jax
@@ -45,6 +43,9 @@ REPLAY_CLIP = 2.0
 
 ENTROPY_DRAWS = 16
 """Draws a refit step for the entropy bonus."""
+
+PRIOR_DRAWS = 1024
+"""Draws of the prior whose frequencies a generator starts from (`init_prior`)."""
 
 
 class State(NamedTuple):
@@ -127,6 +128,7 @@ class _Plan:
             mixture=settings.mixture,
             none_label=cast(str, settings.none_label),
             node_label_input=settings.node_label_input,
+            label_after_edges=settings.label_after_edges,
         )
 
     @property
@@ -210,10 +212,14 @@ def _tell(plan: _Plan, state: State, proposals: Proposals, evaluation: Evaluatio
 
 def _fresh(plan: _Plan, key: Key) -> Learner:
     """New parameters; with a leading axis for an ensemble."""
+    marginals = None
+    if plan.settings.init_prior:
+        key, prior_key = jax.random.split(key)
+        marginals = drawing.prior_marginals(plan.space, prior_key, PRIOR_DRAWS)
     if plan.settings.ensemble == 1:
-        return refit.fresh(plan.refit, generator.init(key, plan.config))
+        return refit.fresh(plan.refit, generator.init(key, plan.config, marginals))
     keys = jax.random.split(key, plan.settings.ensemble)
-    return jax.vmap(lambda k: refit.fresh(plan.refit, generator.init(k, plan.config)))(keys)
+    return jax.vmap(lambda k: refit.fresh(plan.refit, generator.init(k, plan.config, marginals)))(keys)
 
 
 def _refit(plan: _Plan, state: State, key: Key, step: Array) -> Learner:
@@ -280,7 +286,15 @@ def _elite_loss(plan: _Plan, params: PyTree, graphs: Rows, coefficients: Array, 
         graphs = jax.vmap(lambda k, g: orders.random_order(k, g, plan.alphabet))(keys, graphs)
     elif settings.node_order == "canonical":
         graphs = jax.vmap(lambda g: orders.greedy_order(g, plan.alphabet))(graphs)
-    losses = jax.vmap(lambda g, w: generator.loss(params, config, g, w, settings.objective))(graphs, coefficients)
+    if settings.rows_per_step is None:
+        losses = jax.vmap(lambda g, w: generator.loss(params, config, g, w, settings.objective))(graphs, coefficients)
+    else:
+        num = min(settings.rows_per_step, plan.alphabet.num_nodes)
+        keys = jax.random.split(row_key, coefficients.shape[0])
+        rows = jax.vmap(lambda k: generator.row_subset(k, config, num))(keys)
+        losses = jax.vmap(lambda g, w, r: generator.loss(params, config, g, w, settings.objective, r))(
+            graphs, coefficients, rows
+        )
     total: Array = losses.sum()
     if settings.entropy > 0:
         draws, _ = generator.sample_batch(jax.lax.stop_gradient(params), config, entropy_key, ENTROPY_DRAWS, 1.0)

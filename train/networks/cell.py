@@ -5,7 +5,8 @@ selects (`vmap` over children, on accelerators), `static_cell` builds one concre
 agree.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +28,15 @@ class CellWeights(NamedTuple):
     norm1: Norm  # float[..., 6, c]
     conv3: Array  # float[..., 6, 3, 3, c, c]
     norm3: Norm
+
+
+_Tree = TypeVar("_Tree", CellWeights, Moments)
+_Residuals: TypeAlias = tuple[CellWeights, Array, list[Array], list[Array], Moments]
+"""Weights, operations, the images of nodes 0 to 2, each edge's convolved image, moments."""
+_ForwardBranch: TypeAlias = Callable[[CellWeights, Array], tuple[Array, Array, Moments]]
+"""(weights, x) -> (y, the convolved image or zeros, moments)."""
+_BackwardBranch: TypeAlias = Callable[[CellWeights, Array, Array, Moments, Array], tuple[Array, CellWeights]]
+"""(weights, x, the convolved image, moments, dy) -> (dx, dweights)."""
 
 
 def switch_cell(
@@ -67,8 +77,9 @@ def dense_cell(
         y = jnp.where(convolves, convolved, jnp.zeros_like(image))
         y = jnp.where(is_[SKIP], image, jnp.where(is_[POOL], layers.average_pool3x3(image), y))
         nodes[target] += y
-        neutral = _neutral(x)
-        used.append(jax.tree.map(lambda a, b, c=convolves: jnp.where(c, a, b), batch, neutral) if given is None else given)
+        if given is None:
+            given = jax.tree.map(lambda a, b, c=convolves: jnp.where(c, a, b), batch, _neutral(x))
+        used.append(given)
     return nodes[-1], jax.tree.map(lambda *leaves: jnp.stack(leaves), *used)
 
 
@@ -110,41 +121,40 @@ def _trained(weights: CellWeights, operations: Array, x: Array) -> tuple[Array, 
     return y, moments
 
 
-def _forward(weights, operations, x):
-    nodes = [x, None, None, None]
+def _forward(weights: CellWeights, operations: Array, x: Array) -> tuple[tuple[Array, Moments], _Residuals]:
+    nodes: list[Array | None] = [x, None, None, None]
     saved, used = [], []
     for edge, (source, target) in enumerate(EDGES):
-        w = _at(weights, edge)
-        y, convolved, moments = lax.switch(operations[edge], _FORWARD, w, nodes[source])
-        nodes[target] = y if nodes[target] is None else nodes[target] + y
+        y, convolved, moments = lax.switch(operations[edge], _FORWARD, _at(weights, edge), nodes[source])
+        so_far = nodes[target]
+        nodes[target] = y if so_far is None else so_far + y
         saved.append(convolved)
         used.append(moments)
+    images = [image for image in nodes if image is not None]
     moments = jax.tree.map(lambda *leaves: jnp.stack(leaves), *used)
-    return (nodes[-1], moments), (weights, operations, nodes[:-1], saved, moments)
+    return (images[-1], moments), (weights, operations, images[:-1], saved, moments)
 
 
-def _trained_forward(weights, operations, x):
-    return _forward(weights, operations, x)
-
-
-def _trained_backward(residuals, cotangents):
+def _trained_backward(residuals: _Residuals, cotangents: tuple[Array, Moments]) -> tuple[CellWeights, None, Array]:
     weights, operations, nodes, saved, moments = residuals
-    dnodes = [None, None, None, cotangents[0]]
-    gradients = [None] * 6
+    dnodes: list[Array | None] = [None, None, None, cotangents[0]]
+    gradients = []
     for edge in reversed(range(len(EDGES))):
         source, target = EDGES[edge]
-        dx, gradients[edge] = lax.switch(
-            operations[edge], _BACKWARD, _at(weights, edge), nodes[source], saved[edge], _at(moments, edge), dnodes[target]
-        )
-        dnodes[source] = dx if dnodes[source] is None else dnodes[source] + dx
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *gradients), None, dnodes[0]
+        w, m = _at(weights, edge), _at(moments, edge)
+        dx, dw = lax.switch(operations[edge], _BACKWARD, w, nodes[source], saved[edge], m, dnodes[target])
+        so_far = dnodes[source]
+        dx = dx if so_far is None else so_far + dx
+        dnodes[source] = dx
+        gradients.append(dw)
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *gradients[::-1]), None, dx  # the last edge leaves node 0
 
 
-_trained.defvjp(_trained_forward, _trained_backward)
+_trained.defvjp(_forward, _trained_backward)
 
 
-def _conv_forward(name):
-    def forward(w, x):
+def _conv_forward(name: int) -> _ForwardBranch:
+    def forward(w: CellWeights, x: Array) -> tuple[Array, Array, Moments]:
         kernel, norm = (w.conv1, w.norm1) if name == CONV1 else (w.conv3, w.norm3)
         convolved = layers.relu(x) @ kernel if name == CONV1 else layers.conv3x3(layers.relu(x), kernel)
         moments = layers.batch_moments(convolved)
@@ -153,8 +163,8 @@ def _conv_forward(name):
     return forward
 
 
-def _conv_backward(name):
-    def backward(w, x, convolved, moments, dy):
+def _conv_backward(name: int) -> _BackwardBranch:
+    def backward(w: CellWeights, x: Array, convolved: Array, moments: Moments, dy: Array) -> tuple[Array, CellWeights]:
         norm = w.norm1 if name == CONV1 else w.norm3
         dconvolved, dnorm = layers.batch_norm_gradient(convolved, norm, moments, dy)
         active = layers.relu(x)
@@ -173,16 +183,16 @@ def _conv_backward(name):
     return backward
 
 
-def _free_forward(name):
-    def forward(w, x):
+def _free_forward(name: int) -> _ForwardBranch:
+    def forward(w: CellWeights, x: Array) -> tuple[Array, Array, Moments]:
         y, moments = _operation(name, w, x, None)
         return y, jnp.zeros_like(x), moments
 
     return forward
 
 
-def _free_backward(name):
-    def backward(w, x, convolved, moments, dy):
+def _free_backward(name: int) -> _BackwardBranch:
+    def backward(w: CellWeights, x: Array, convolved: Array, moments: Moments, dy: Array) -> tuple[Array, CellWeights]:
         dx = {NONE: jnp.zeros_like, SKIP: lambda d: d, POOL: layers.average_pool3x3_gradient}[name](dy)
         return dx, jax.tree.map(jnp.zeros_like, w)
 
@@ -194,7 +204,7 @@ _BACKWARD = [(_conv_backward if name in (CONV1, CONV3) else _free_backward)(name
 
 
 def _evaluated(weights: CellWeights, operations: Array, x: Array, moments: Moments) -> Array:
-    def branch(name: int):
+    def branch(name: int) -> Callable[[CellWeights, Array, Moments], Array]:
         return lambda w, x, m: _operation(name, w, x, m)[0]
 
     branches = [branch(name) for name in range(len(OPERATIONS))]
@@ -209,5 +219,6 @@ def _neutral(x: Array) -> Moments:
     return Moments(jnp.zeros(x.shape[-1:], x.dtype), jnp.ones(x.shape[-1:], x.dtype))
 
 
-def _at(tree, edge):
-    return jax.tree.map(lambda leaf: leaf[edge], tree)
+def _at(tree: _Tree, edge: int) -> _Tree:
+    one: _Tree = jax.tree.map(lambda leaf: leaf[edge], tree)
+    return one

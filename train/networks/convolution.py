@@ -93,11 +93,10 @@ def conv3x3_data_gradient(kernel: Array, dy: Array, stride: int = 1, gemm: bool 
         return _conv3x3(dy, jnp.flip(kernel, (0, 1)).swapaxes(2, 3), 1, gemm)
     channels, outputs = kernel.shape[2:]
     batch, height, width, _ = dy.shape
-    images = jax.ShapeDtypeStruct((batch, stride * height, stride * width, channels), dy.dtype)
+    images = jnp.zeros((batch, stride * height, stride * width, channels), dy.dtype)  # for its shape alone
     patches = dy.reshape(-1, outputs) @ kernel.reshape(9 * channels, outputs).T
-    (gradient,) = jax.linear_transpose(lambda x: _patches(x, stride), images)(
-        patches.reshape(batch, height, width, 9 * channels)
-    )
+    transpose = jax.linear_transpose(lambda x: _patches(x, stride), images)
+    gradient: Array = transpose(patches.reshape(batch, height, width, 9 * channels))[0]
     return gradient
 
 
@@ -175,7 +174,7 @@ def plain_conv3x3(x: Array, kernel: Array, stride: int = 1) -> Array:
 
 def plain_average_pool3x3(x: Array) -> Array:
     """`average_pool3x3` as a window reduction, differentiated by JAX: the reference."""
-    window = lax.reduce_window(x, np.zeros((), x.dtype), lax.add, (1, 3, 3, 1), (1, 1, 1, 1), "SAME")
+    window: Array = lax.reduce_window(x, np.zeros((), x.dtype), lax.add, (1, 3, 3, 1), (1, 1, 1, 1), "SAME")
     return window * _inverse_count(x)
 
 

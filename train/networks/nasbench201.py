@@ -7,7 +7,8 @@ weights holds every operation of every edge, and one compiled program trains any
 import dataclasses
 import itertools
 import math
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -56,6 +57,12 @@ class Statistics(NamedTuple):
     head: Moments
 
 
+_Moments: TypeAlias = Moments | None  # None = those of the batch
+_Cell: TypeAlias = Callable[[CellWeights, Array, _Moments], tuple[Array, Moments]]
+_Conv: TypeAlias = Callable[[Array, Array, int], Array]  # (x, kernel, stride)
+_BatchNorm: TypeAlias = Callable[[Array, Norm, _Moments], tuple[Array, Moments]]
+
+
 class Cost(NamedTuple):
     """What an architecture costs in a skeleton."""
 
@@ -87,7 +94,7 @@ class Skeleton:
             if getattr(self, name) < 1:
                 raise ValueError(f"skeleton: {name} must be >= 1, got {getattr(self, name)}")
         if self.resolution < 4 or self.resolution % 4:
-            raise ValueError(f"skeleton: resolution must be a multiple of 4 (it is halved twice), got {self.resolution}")
+            raise ValueError(f"skeleton: resolution must be a multiple of 4 (it halves twice), got {self.resolution}")
 
     def init(self, key: Key) -> Params:
         """Returns float32 weights for every architecture; `key` is consumed.
@@ -145,7 +152,12 @@ class Skeleton:
         return self.apply_operations(params, edge_operations(arch), images, statistics, form)
 
     def apply_operations(
-        self, params: Params, operations: Array, images: Array, statistics: Statistics | None = None, form: str = "switch"
+        self,
+        params: Params,
+        operations: Array,
+        images: Array,
+        statistics: Statistics | None = None,
+        form: str = "switch",
     ) -> tuple[Array, Statistics]:
         """`apply` for int32[6] operations in the order of the network's edges."""
         if form not in FORMS:
@@ -188,22 +200,24 @@ class Skeleton:
             params, images, statistics, lambda w, x, m: static_cell(w, names, x, m, choice), False, choice
         )
 
-    def _forward(self, params, images, statistics, cell, gemm, plain=False):  # type: ignore[no-untyped-def]
+    def _forward(
+        self, params: Params, images: Array, given: Statistics | None, cell: _Cell, gemm: bool, plain: bool = False
+    ) -> tuple[Array, Statistics]:
         expected = (self.resolution, self.resolution, self.in_channels)
         if images.ndim != 4 or images.shape[1:] != expected:
             raise ValueError(f"skeleton: images must be [B, {', '.join(map(str, expected))}], got {list(images.shape)}")
-        given = statistics if statistics is not None else Statistics(None, (None,) * 3, ((None, None),) * 2, None)
-        conv = layers.plain_conv3x3 if plain else lambda x, w, s: layers.conv3x3(x, w, s, gemm)
-        norm = layers.plain_batch_norm if plain else layers.batch_norm
-        x, stem = norm(conv(images, params.stem, 1), params.stem_norm, given.stem)
+        conv: _Conv = layers.plain_conv3x3 if plain else lambda x, w, s: layers.conv3x3(x, w, s, gemm)
+        norm: _BatchNorm = layers.plain_batch_norm if plain else layers.batch_norm
+        x, stem = norm(conv(images, params.stem, 1), params.stem_norm, given and given.stem)
         cells, reductions = [], []
         for stage in range(STAGES):
             if stage:
-                x, moments = _reduce(params.reductions[stage - 1], x, given.reductions[stage - 1], conv, norm)
-                reductions.append(moments)
-            x, moments = _stage(cell, params.cells[stage], x, given.cells[stage])
-            cells.append(moments)
-        x, head = norm(x, params.head_norm, given.head)
+                moments = given.reductions[stage - 1] if given else (None, None)
+                x, used = _reduce(params.reductions[stage - 1], x, moments, conv, norm)
+                reductions.append(used)
+            x, stacked = _stage(cell, params.cells[stage], x, given and given.cells[stage])
+            cells.append(stacked)
+        x, head = norm(x, params.head_norm, given and given.head)
         pooled = layers.relu(x).mean((1, 2))
         logits = pooled @ params.head + params.bias[None]
         return logits, Statistics(stem, tuple(cells), tuple(reductions), head)
@@ -236,10 +250,10 @@ def counted(operations: np.ndarray, skeleton: Skeleton) -> Counts:
     the global pooling of an h x h image (h + 1)^2 per channel.
     """
     operations = np.asarray(operations)
-    conv1, conv3, pools = (np.sum(operations == name, -1, dtype=np.int64) for name in (CONV1, CONV3, POOL))
+    conv1, conv3, pools = (np.asarray(np.sum(operations == name, -1, dtype=np.int64)) for name in (CONV1, CONV3, POOL))
     width, side = skeleton.channels, skeleton.resolution
-    params = 9 * skeleton.in_channels * width + 2 * width + 0 * conv1
-    macs = 9 * skeleton.in_channels * width * side**2 + 0 * conv1
+    params = np.full_like(conv1, 9 * skeleton.in_channels * width + 2 * width)
+    macs = np.full_like(conv1, 9 * skeleton.in_channels * width * side**2)
     flops = macs + 2 * width * side**2
     for stage in range(STAGES):
         if stage:
@@ -249,26 +263,28 @@ def counted(operations: np.ndarray, skeleton: Skeleton) -> Counts:
             macs = macs + weights * side**2
             elementwise = half * (2 * side) ** 2 + (2 + 1 + 2) * width * side**2 + 4 * half * side**2
             flops = flops + weights * side**2 + elementwise
-        weights = (conv1 + 9 * conv3) * width**2
-        params = params + skeleton.cells * (weights + 2 * width * (conv1 + conv3))
-        macs = macs + skeleton.cells * weights * side**2
-        flops = flops + skeleton.cells * (weights + 3 * width * (conv1 + conv3) + 9 * width * pools) * side**2
+        edges = (conv1 + 9 * conv3) * width**2
+        params = params + skeleton.cells * (edges + 2 * width * (conv1 + conv3))
+        macs = macs + skeleton.cells * edges * side**2
+        flops = flops + skeleton.cells * (edges + 3 * width * (conv1 + conv3) + 9 * width * pools) * side**2
     params = params + 2 * width + width * skeleton.classes + skeleton.classes
     macs = macs + width * skeleton.classes
     flops = flops + 3 * width * side**2 + width * (side + 1) ** 2 + width * skeleton.classes
     return Counts(params, macs, flops)
 
 
-def _stage(cell, weights, x, moments):  # type: ignore[no-untyped-def]
+def _stage(cell: _Cell, weights: CellWeights, x: Array, moments: _Moments) -> tuple[Array, Moments]:
     """All cells of one stage: a scan over their stacked weights, so that the program does not grow with N."""
 
-    def step(x, stacked):  # type: ignore[no-untyped-def]
+    def step(x: Array, stacked: tuple[CellWeights, _Moments]) -> tuple[Array, Moments]:
         return cell(stacked[0], x, stacked[1])
 
     return lax.scan(step, x, (weights, moments))
 
 
-def _reduce(w, x, moments, conv, norm):  # type: ignore[no-untyped-def]
+def _reduce(
+    w: ReductionWeights, x: Array, moments: tuple[_Moments, _Moments], conv: _Conv, norm: _BatchNorm
+) -> tuple[Array, tuple[Moments, Moments]]:
     y, first = norm(conv(layers.relu(x), w.first, 2), w.first_norm, moments[0])
     y, second = norm(conv(layers.relu(y), w.second, 1), w.second_norm, moments[1])
     return y + layers.average_pool2x2(x) @ w.shortcut, (first, second)
@@ -279,7 +295,7 @@ def _init_norm(shape: tuple[int, ...]) -> Norm:
 
 
 def _normals(key: Key, shapes: list[tuple[int, ...]], variances: list[float]) -> list[Array]:
-    """Normal arrays cut from one flat draw: XLA:CPU compiles a draw of rank six for eight seconds, a flat one for 0.2."""
+    """Normal arrays cut from one flat draw: XLA:CPU compiles a draw of rank six in eight seconds, a flat one in 0.2."""
     sizes = [math.prod(shape) for shape in shapes]
     flat = jax.random.normal(key, (sum(sizes),), jnp.float32)
     pieces = jnp.split(flat, list(itertools.accumulate(sizes))[:-1])
