@@ -142,7 +142,7 @@ def train_child(
     optimiser = optax.chain(
         optax.add_decayed_weights(hyper.weight_decay.astype(kept)),
         optax.trace(recipe.momentum, nesterov=True),
-        optax.scale_by_schedule(lambda step: -hyper.learning_rate.astype(kept) * schedule(step).astype(kept)),
+        optax.scale_by_schedule(lambda step: -hyper.learning_rate.astype(kept) * schedule(step.astype(kept))),
     )
     steps = task.train_images // recipe.batch
 
@@ -173,7 +173,7 @@ def train_child(
         logits, _ = apply(params, unit(task, images), statistics)
         safe = jnp.maximum(labels, 0)
         ce = optax.softmax_cross_entropy_with_integer_labels(logits, safe)
-        return ce, (jnp.argmax(logits, -1) == safe).astype(kept)
+        return ce, (jnp.argmax(logits, -1).astype(safe.dtype) == safe).astype(kept)
 
     ce, hit = (v.reshape(-1) for v in jax.lax.map(judge, (data.held_out, data.held_out_labels)))
     labels = data.held_out_labels.reshape(-1)
