@@ -5,8 +5,6 @@ The same space, children and budget as `graphpnas_nb201_digits`; all 120 cells f
 Expected: under 5 minutes on 2 cores. Figures: README, "What was measured".
 """
 
-import dataclasses
-
 from nasjax.configs import graphpnas_nb201_digits
 from nasjax.methods.random_search import RandomSearch
 from nasjax.search import Search
@@ -17,4 +15,5 @@ from nasjax.train.population import ChildTraining
 def config() -> Search[NasBench201, RandomSearch, ChildTraining]:
     """Returns the baseline: nothing differs but the method."""
     compared = graphpnas_nb201_digits.config()
-    return dataclasses.replace(compared, method=RandomSearch(batch=compared.method.batch))
+    method = RandomSearch(batch=compared.method.batch)
+    return Search(compared.space, method, compared.evaluator, compared.budget)

@@ -470,4 +470,4 @@ def _head(head: Head, x: Array) -> Array:
 
 def _row_matrix(table: Slots) -> np.ndarray:
     """float32[P, n]: 1 where the slot belongs to the prefix."""
-    return (np.unique(table.prefix)[:, None] == table.prefix[None]).astype(np.float32)
+    return np.asarray(np.unique(table.prefix)[:, None] == table.prefix[None], np.float32)

@@ -51,7 +51,8 @@ class Round(NamedTuple):
 
 def dense(layer: Dense, x: Array) -> Array:
     """Returns float[..., out] of float[..., in]."""
-    return x @ layer.weight + layer.bias.reshape((1,) * (x.ndim - 1) + layer.bias.shape)
+    y: Array = x @ layer.weight + layer.bias.reshape((1,) * (x.ndim - 1) + layer.bias.shape)
+    return y
 
 
 def init_dense(key: Key, inputs: int, outputs: int, fan_in: int | None = None) -> Dense:
@@ -95,13 +96,15 @@ def gated_rounds(rounds: Round, graphs: jraph.GraphsTuple, first: int = 0) -> Ar
 
         def update_edge(edges: Any, sent: Any, received: Any, _: Any) -> Array:
             features, present = edges
-            return _messages(weights, sent[1] - received[1], features) * present[:, None]
+            gated: Array = _messages(weights, sent[1] - received[1], features) * present[:, None]
+            return gated
 
         def update_node(nodes: Any, _: Any, received: Array, __: Any) -> Array:
             return _gru(weights, received, nodes[0])
 
         network = jraph.GraphNetwork(update_edge, update_node, aggregate_edges_for_nodes_fn=_sorted_sum)
-        return network(graphs._replace(nodes=(h, _projected(weights, h)))).nodes, None
+        passed: Array = network(graphs._replace(nodes=(h, _projected(weights, h)))).nodes
+        return passed, None
 
     return _scan(step, graphs.nodes, rounds, first)
 
@@ -171,4 +174,5 @@ def _gru(weights: Round, received: Array, h: Array) -> Array:
 
 def _sorted_sum(data: Array, segments: Array, num_segments: int) -> Array:
     """Sums over receivers. jraph sums over senders by the same function; nobody reads that, so it is never computed."""
-    return jraph.segment_sum(data, segments, num_segments, indices_are_sorted=True)
+    summed: Array = jraph.segment_sum(data, segments, num_segments, indices_are_sorted=True)
+    return summed

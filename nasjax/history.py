@@ -327,7 +327,8 @@ def _seen(history: History, identity: Array) -> Array:
     if isinstance(members, tuple):
         equal = (history.keys == identity[None]).all(axis=1)
         return (equal & (jnp.arange(equal.size) < history.count)).any()
-    return (members[identity >> 5] >> (identity & 31).astype(jnp.uint32)) & jnp.uint32(1) > 0
+    bit: Array = (members[identity >> 5] >> (identity & 31).astype(jnp.uint32)) & jnp.uint32(1)
+    return bit > 0
 
 
 def _with_members(history: History, identity: Array, live: Array) -> PyTree:

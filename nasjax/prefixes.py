@@ -68,23 +68,25 @@ ROLE_BITS = ((0, 1), (1,), (0, 2))
 @functools.cache
 def slots(prefixes: tuple[int, ...]) -> Slots:
     """Returns the tables of the prefixes t in `prefixes`, stacked in that order."""
-    prefix, node, new, edges = [], [], [], []
+    prefix: list[int] = []
+    node: list[int] = []
+    new: list[int] = []
+    edges: list[tuple[int, int, int, int]] = []
     for t in prefixes:
         start = len(node)
         prefix += [t] * (t + 1)
         node += range(t + 1)
         new += [start + t] * (t + 1)
-        for receiver in range(t + 1):
-            edges += [(start, t, sender, receiver) for sender in range(t + 1) if sender != receiver]
-    table = np.array(edges, np.int32).reshape(-1, 4)
-    start, t, sender, receiver = table.T
-    role = np.where(sender == t, 1, np.where(receiver == t, 2, 0))
+        for target in range(t + 1):
+            edges += [(start, t, source, target) for source in range(t + 1) if source != target]
+    starts, last, sender, receiver = np.array(edges, np.int32).reshape(-1, 4).T
+    role = np.where(sender == last, 1, np.where(receiver == last, 2, 0))
     return Slots(
         prefix=np.array(prefix, np.int32),
         node=np.array(node, np.int32),
         new=np.array(new, np.int32),
-        sender=start + sender,
-        receiver=start + receiver,
+        sender=starts + sender,
+        receiver=starts + receiver,
         old=role == 0,
         row=np.maximum(sender, receiver),
         column=np.minimum(sender, receiver),

@@ -64,8 +64,24 @@ RULES = {
     "nasjax.machine": (),
     "nasjax.rundir": ("nasjax.base", "nasjax.files", "nasjax.checkpoint", "nasjax.record", "nasjax.resolved"),
     "nasjax.scan": ("nasjax.base",),
-    "nasjax.search": ("nasjax.base", "nasjax.scan", "nasjax.rundir", "nasjax.record", "nasjax.resolved", "nasjax.interrupts", "nasjax.machine"),
-    "nasjax.report": ("nasjax.base", "nasjax.rundir", "nasjax.record", "nasjax.checkpoint", "nasjax.files", "nasjax.stats", "nasjax.report"),
+    "nasjax.search": (
+        "nasjax.base",
+        "nasjax.scan",
+        "nasjax.rundir",
+        "nasjax.record",
+        "nasjax.resolved",
+        "nasjax.interrupts",
+        "nasjax.machine",
+    ),
+    "nasjax.report": (
+        "nasjax.base",
+        "nasjax.rundir",
+        "nasjax.record",
+        "nasjax.checkpoint",
+        "nasjax.files",
+        "nasjax.stats",
+        "nasjax.report",
+    ),
 }
 
 
@@ -125,14 +141,20 @@ def test_wheel_holds_the_tree_and_runs_from_another_folder(tmp_path):
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         names = {n for n in archive.namelist() if ".dist-info/" not in n}
-    expected = {name.replace(".", "/") + ("/__init__.py" if p.name == "__init__.py" else ".py") for name, p in MODULES.items()}
+    expected = {
+        name.replace(".", "/") + ("/__init__.py" if p.name == "__init__.py" else ".py") for name, p in MODULES.items()
+    }
     data = {f"nasjax/spaces/{path.name}" for path in (ROOT / "spaces").glob("*.npz")}
     assert names == expected | data | {"nasjax/py.typed"}
 
     target = tmp_path / "installed"
     install = [*pip, "install", "--quiet", "--no-deps", "--no-index", "--target", str(target), str(wheel)]
     subprocess.run(install, check=True, capture_output=True, cwd=tmp_path)
-    run = [sys.executable, "-c", "import nasjax.cli, sys; print(nasjax.cli.__file__); sys.exit(nasjax.cli.main(['--help']))"]
+    run = [
+        sys.executable,
+        "-c",
+        "import nasjax.cli, sys; print(nasjax.cli.__file__); sys.exit(nasjax.cli.main(['--help']))",
+    ]
     environment = os.environ | {"PYTHONPATH": str(target)}
     result = subprocess.run(run, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr

@@ -15,7 +15,9 @@ def test_equals_enumeration_and_scipy():
     differences = np.array([0.3, -0.1, 0.25, 0.7, -0.05, 0.4, 0.0])
     patterns = np.array(list(itertools.product([-1.0, 1.0], repeat=differences.size)))
     expected = (np.abs((patterns * differences).mean(1)) >= abs(differences.mean()) - 1e-12).mean()
-    scipys = scipy.stats.permutation_test((differences,), np.mean, permutation_type="samples", n_resamples=np.inf).pvalue
+    scipys = scipy.stats.permutation_test(
+        (differences,), np.mean, permutation_type="samples", n_resamples=np.inf
+    ).pvalue
     assert stats.sign_flip_test(differences) == pytest.approx(expected, abs=1e-15)
     assert stats.sign_flip_test(differences) == pytest.approx(scipys, abs=1e-12)
 

@@ -3,8 +3,8 @@
 Images lie on the device as they are stored (uint8); everything else happens there, from a child's own key. The
 split is made from a fixed seed; a reward is computed on validation images only, test images are for reports.
 
-`digits` (scikit-learn's 1,797 grey 8x8 images) needs no download. Plain digits are too easy to tell architectures apart, so
-they are shifted and made noisy: anew at each training step, and in fixed copies for batch norm statistics, validation
+`digits` (scikit-learn's 1,797 grey 8x8 images) needs no download. Plain digits are too easy to tell architectures apart,
+so they are shifted and made noisy: anew at each training step, and in fixed copies for batch norm statistics, validation
 and test. Ours; 500 training images and four copies were chosen for the agreement of two trainings of one cell.
 """
 
@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nasjax.base import Array, Key
+from nasjax.train import prepared
 
 EMBEDDED = "digits"
 CHUNK = 512
@@ -123,13 +124,15 @@ def load(settings: TaskSettings) -> tuple[Task, Data]:
 def standardise(data: Data, images: Array) -> Array:
     """Returns images in units of `full_scale` with mean 0 and deviation 1: float32[..., H, W, C]."""
     shape = (1,) * (images.ndim - 1) + data.mean.shape
-    return (images - data.mean.reshape(shape)) * data.factor.reshape(shape)
+    shown: Array = (images - data.mean.reshape(shape)) * data.factor.reshape(shape)
+    return shown
 
 
 def unit(task: Task, images: Array) -> Array:
     """Returns stored images as float32 in units of `full_scale`; float32 ones are there already."""
     if images.dtype == jnp.uint8:
-        return images.astype(jnp.float32) / jnp.float32(task.full_scale)
+        scaled: Array = images.astype(jnp.float32) / jnp.asarray(task.full_scale, jnp.float32)
+        return scaled
     return images
 
 
@@ -149,7 +152,8 @@ def augment(task: Task, key: Key, images: Array) -> Array:
     moved = jax.vmap(lambda image, o: jax.lax.dynamic_slice(image, (o[0], o[1], 0), size))(padded, offsets)
     if task.augmentation == "shift_noise":
         noise = jax.random.normal(other_key, images.shape, jnp.float32)
-        return unit(task, moved) + jnp.float32(DIGITS_NOISE) * noise
+        noisy: Array = unit(task, moved) + jnp.float32(DIGITS_NOISE) * noise
+        return noisy
     mirrored = jax.random.bernoulli(other_key, 0.5, (images.shape[0], 1, 1, 1))
     return unit(task, jnp.where(mirrored, jnp.flip(moved, 2), moved))
 
@@ -199,10 +203,8 @@ def _corrupted(pixels: np.ndarray, seed: int) -> np.ndarray:
 
 @functools.lru_cache(maxsize=4)
 def _load_prepared(settings: TaskSettings) -> tuple[Task, Data]:
-    from nasjax.train import prepared
-
     splits = prepared.read(settings.name, settings.data_dir)
-    classes = prepared.DATASETS[settings.name].num_classes
+    classes = len(prepared.class_names(settings.name, settings.data_dir))
     order = np.random.default_rng(settings.split_seed).permutation(len(splits["train"].images))
     num_validation = settings.validation_images or max(1, len(order) // 10)
     num_train = settings.train_images or len(order) - num_validation
@@ -246,7 +248,7 @@ def _shrunk(images: np.ndarray, side: int) -> np.ndarray:
         return images
     if old % side == 0:
         blocks = images.reshape(len(images), side, old // side, side, old // side, images.shape[-1])
-        return np.rint(blocks.mean((2, 4), dtype=np.float32)).astype(np.uint8)
+        return np.asarray(np.rint(blocks.mean((2, 4), dtype=np.float32)), np.uint8)
     from PIL import Image
 
     shrunk = [Image.fromarray(image.squeeze()).resize((side, side), Image.Resampling.BOX) for image in images]

@@ -8,8 +8,9 @@
 | `pmap` | the same by `jax.pmap`, for code that still stands on it | tested equal, not chosen by itself |
 | `static` | one program an architecture | final trainings, reference |
 
-A child's result depends on its architecture, its key and its hyperparameters only, not on its neighbours, the size of
-the population or the number of devices. When a device runs out of memory the number of children in flight is
+A child's result depends on its architecture, its key and its hyperparameters only, not on its neighbours, nor, at one
+number of children a device, on the number of devices: bit for bit. Between executors and widths it agrees up to rounding.
+When a device runs out of memory the number of children in flight is
 halved, which is said once; a child that does not fit alone is given up.
 """
 
@@ -24,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
-from nasjax.base import Arch, Array, Key, PyTree
+from nasjax.base import Arch, Key, PyTree
 from nasjax.train.data import Data, Task
 from nasjax.train.recipe import Hyper, Network, Recipe, Scores, train_child
 
@@ -47,6 +48,7 @@ class Population:
       executor: see the module; "auto" = `choose()`.
       chunk: children in flight on all devices together; None = all (`map`: no more memory than one), or
         `VMAP_CHUNK` a device. The last chunk is padded to the same width, so that one program serves all.
+      num_devices: how many devices `shard` and `pmap` use; None = all. As many children a device, same bits.
     """
 
     network: Network
@@ -55,6 +57,7 @@ class Population:
     data: Data
     executor: Executor = "auto"
     chunk: int | None = None
+    num_devices: int | None = None
 
     def __post_init__(self) -> None:
         """Refuses what there is not.
@@ -66,6 +69,8 @@ class Population:
             raise ValueError(f"executor is {self.executor!r}; one of {', '.join(EXECUTORS)}")
         if self.chunk is not None and self.chunk < 1:
             raise ValueError(f"chunk is {self.chunk}; at least 1")
+        if not 1 <= self._devices() <= jax.device_count():
+            raise ValueError(f"num_devices is {self.num_devices}; from 1 to {jax.device_count()}")
         if self.executor == "auto":
             self.executor = choose()
 
@@ -98,15 +103,18 @@ class Population:
                         f"out of memory with {width} children at once; going on with {self.chunk}", stacklevel=2
                     )
                     continue
-                scores = Scores(*[np.full(width, np.nan, np.float32)] * len(Scores._fields))
+                scores = Scores(*[jnp.full(width, jnp.nan, jnp.float32)] * len(Scores._fields))
             results.append(jax.tree.map(lambda leaf, done=done: np.asarray(leaf)[: num - done], scores))
             done += width
         joined: Scores = jax.tree.map(lambda *leaves: np.concatenate(leaves).astype(np.float32), *results)
         return joined
 
+    def _devices(self) -> int:
+        return jax.device_count() if self.num_devices is None else self.num_devices
+
     def _least(self) -> int:
         """Children of the narrowest program: one a device."""
-        return jax.device_count() if self.executor in ("shard", "pmap") else 1
+        return self._devices() if self.executor in ("shard", "pmap") else 1
 
     def _width(self, num: int) -> int:
         if self.executor == "static":
@@ -121,8 +129,9 @@ class Population:
         if self.executor == "static":
             arch, key, hyper = jax.tree.map(lambda leaf: leaf[0], given)
             program = _static_program(*fixed, _Concrete(jax.tree.map(np.asarray, arch)))
-            return jax.tree.map(lambda leaf: leaf[None], program(self.data, key, hyper))
-        return _program(self.executor, *fixed, jax.device_count())(self.data, given)
+            alone: Scores = jax.tree.map(lambda leaf: leaf[None], program(self.data, key, hyper))
+            return alone
+        return _program(self.executor, *fixed, self._devices())(self.data, given)
 
 
 def choose() -> Executor:
@@ -171,10 +180,11 @@ def _share(network: Network, recipe: Recipe, task: Task, how: str) -> Program:
 @functools.lru_cache(maxsize=16)
 def _program(executor: str, network: Network, recipe: Recipe, task: Task, num_devices: int) -> Program:
     if executor in ("map", "vmap"):
-        return jax.jit(_share(network, recipe, task, executor))
+        program: Program = jax.jit(_share(network, recipe, task, executor))
+        return program
     inner = _share(network, recipe, task, "map" if inner_form() == "switch" else "vmap")
     if executor == "pmap":
-        parallel = jax.pmap(inner, in_axes=(None, 0))
+        parallel = jax.pmap(inner, in_axes=(None, 0), devices=jax.devices()[:num_devices])
 
         def pmapped(data: Data, given: PyTree) -> Scores:
             split = jax.tree.map(lambda leaf: leaf.reshape(num_devices, -1, *leaf.shape[1:]), given)
@@ -182,8 +192,8 @@ def _program(executor: str, network: Network, recipe: Recipe, task: Task, num_de
             return scores
 
         return pmapped
-    mesh = Mesh(np.array(jax.devices()), ("child",))
-    everywhere, by_child = PartitionSpec(), PartitionSpec("child")
+    mesh = Mesh(np.array(jax.devices()[:num_devices]), ("child",))
+    everywhere, by_child = PartitionSpec(), PartitionSpec("child")  # type: ignore[no-untyped-call]
     # check_vma: a scan's carry starts from constants and becomes device-varying, which the check refuses.
     sharded = jax.shard_map(inner, mesh=mesh, in_specs=(everywhere, by_child), out_specs=by_child, check_vma=False)
     return jax.jit(sharded)

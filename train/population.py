@@ -5,15 +5,15 @@ import functools
 from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from nasjax.base import Arch, Array, Evaluation, Key, Space, evaluation_key
-from nasjax.spaces.nasbench201 import NasBench201
+from nasjax.spaces.nasbench201 import NasBench201, operations
 from nasjax.train import data as images
 from nasjax.train.data import TaskSettings
 from nasjax.train.executors import Executor, Population
 from nasjax.train.networks.nasbench201 import Skeleton, cost, counted
-from nasjax.train.networks.nasbench201 import edge_operations
 from nasjax.train.recipe import Hyper, Recipe, Scores
 
 REWARDS = ("neg_val_ce", "val_acc")
@@ -92,13 +92,13 @@ class Children:
         """Trains Arch[B] with Key[B], and learning rates and weight decays of their own where given."""
         scores: Scores = self.population.train(archs, keys, hyper)
         recipe, task = self.population.recipe, self.population.task
-        macs = counted(np.asarray(edge_operations(archs)), self.skeleton).macs
+        macs = counted(np.asarray(operations(archs)), self.skeleton).macs
         reward = -scores.val_ce if self.reward == "neg_val_ce" else scores.val_acc
         metrics: dict[str, Any] = scores._asdict()
         return Evaluation(
-            reward=np.asarray(reward, np.float32),  # type: ignore[arg-type]
-            valid=np.isfinite(scores.val_ce) & np.isfinite(scores.val_acc),  # type: ignore[arg-type]
-            cost=(macs * np.float64(recipe.num_steps(task) * recipe.batch)).astype(np.float32),
+            reward=jnp.asarray(reward, jnp.float32),
+            valid=jnp.isfinite(scores.val_ce) & jnp.isfinite(scores.val_acc),
+            cost=jnp.asarray(macs * np.float64(recipe.num_steps(task) * recipe.batch), jnp.float32),
             metrics=metrics,
         )
 

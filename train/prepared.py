@@ -136,18 +136,16 @@ def facts(name: str, directory: str | os.PathLike[str] | None = None) -> Facts:
         sizes = {split["name"]: sum(int(length) for length in split["shardLengths"]) for split in info["splits"]}
         found = str(info["name"]), str(info["version"]), str(info["fileFormat"])
         description = str(info.get("description", ""))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise ValueError(
-            f"{path}: its entries do not fit ({type(error).__name__}: {error}); {_again(folder)}"
-        ) from None
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        text = f"{path}: its entries do not fit ({type(error).__name__}); {_again(folder)}"
+        raise ValueError(text) from None
     wanted = name, described.version, "array_record"
     if found != wanted:
         shown = " ".join(found)[:200]
         raise ValueError(f"{path}: says {shown!r}, expected {' '.join(wanted)!r}; {_again(folder)}")
     if set(sizes) != set(described.splits):
-        raise ValueError(
-            f"{path}: splits {', '.join(map(str, sizes))[:200]}; expected train and test; {_again(folder)}"
-        )
+        shown = ", ".join(map(str, sizes))[:200]
+        raise ValueError(f"{path}: splits {shown}; expected {', '.join(described.splits)}; {_again(folder)}")
     for split, size in sizes.items():
         if not 0 < size <= described.sizes[split]:
             most = f"{described.sizes[split]:,}"
@@ -178,6 +176,11 @@ def about(name: str, directory: str | os.PathLike[str] | None = None) -> str:
       ValueError: an unknown name, or a damaged set.
     """
     return name + _part(name, facts(name, directory).sizes)
+
+
+def counts(name: str, sizes: Mapping[str, int]) -> str:
+    """Returns "train 10,000, test 2,000 (subset of 12,000 images)", without the latter for a whole set."""
+    return ", ".join(f"{split} {size:,}" for split, size in sizes.items()) + _part(name, sizes)
 
 
 def read(name: str, directory: str | os.PathLike[str] | None = None) -> dict[str, Images]:
@@ -216,15 +219,37 @@ def listing(directory: str | os.PathLike[str] | None = None) -> list[str]:
     for name in DATASETS:
         try:
             found = facts(name, directory)
-            counts = ", ".join(f"{split} {size:,}" for split, size in found.sizes.items())
-            version = DATASETS[name].version
-            text = f"there: version {version}, {counts}{_part(name, found.sizes)}, in {found.folder}"
+            text = f"there: version {DATASETS[name].version}, {counts(name, found.sizes)}, in {found.folder}"
         except FileNotFoundError:
             text = f"not in {data_dir(directory)}; to prepare it: {command(name, directory)}"
         except (ValueError, OSError) as error:
             text = f"damaged: {error}"
         lines.append(f"{name:{width}}  {text}")
     return lines
+
+
+def check(name: str, splits: Mapping[str, Images], classes: Sequence[str]) -> None:
+    """Checks that the images of a data set are what its description says.
+
+    Raises:
+      ValueError: splits, class names, sizes, dtypes or labels that do not fit.
+    """
+    described = describe(name)
+    if set(splits) != set(described.splits):
+        raise ValueError(f"{name}: splits {', '.join(splits)}; expected {', '.join(described.splits)}")
+    if not 0 < len(classes) <= described.num_classes or (described.classes and tuple(classes) != described.classes):
+        allowed = ", ".join(described.classes) or f"1 to {described.num_classes} names"
+        raise ValueError(f"{name}: class names {', '.join(classes)[:200]}; expected {allowed}")
+    if len(set(classes)) != len(classes) or not all(text.strip() and text.isprintable() for text in classes):
+        raise ValueError(f"{name}: class names must be different and printable")
+    for split, (images, labels) in splits.items():
+        shape = (len(labels), described.side, described.side, described.channels)
+        if images.dtype != np.uint8 or images.shape != shape:
+            raise ValueError(f"{name}: {split} images {images.dtype}{list(images.shape)}, expected uint8{list(shape)}")
+        if not 0 < len(labels) <= described.sizes[split]:
+            raise ValueError(f"{name}: {len(labels):,} {split} images; 1 to {described.sizes[split]:,} are possible")
+        if labels.ndim != 1 or labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= len(classes):
+            raise ValueError(f"{name}: {split} labels must be integers from 0 to {len(classes) - 1}")
 
 
 def _text(path: pathlib.Path) -> str:
@@ -272,5 +297,3 @@ def _split(source: Any, described: Description, size: int, classes: int) -> Imag
                 raise ValueError(f"label {label} of image {place}; there are {classes} classes")
             images[place], labels[place] = image, label
     return Images(images, labels)
-
-

@@ -1,10 +1,11 @@
-"""How one child network is trained and judged: optimiser, schedule, epochs, and the pass that follows. Pure functions.
+"""How one child network is trained and judged: optimiser, schedule, epochs, and the pass that follows. Pure.
 
-The defaults are those of the `digits` task. SGD with Nesterov momentum and a cosine to zero, as NAS-Bench-201 (Dong and Yang,
-arXiv:2001.00326, table 1) trains, with its own rate and length.
+The defaults are those of the `digits` task. SGD with Nesterov momentum and a cosine to zero, as NAS-Bench-201 (Dong and
+Yang, arXiv:2001.00326, table 1) trains, with its own rate and length.
 """
 
 import dataclasses
+from collections.abc import Hashable
 from typing import Any, Literal, NamedTuple, Protocol
 
 import jax
@@ -73,7 +74,7 @@ class Hyper(NamedTuple):
     weight_decay: Array
 
 
-class Network(Protocol):
+class Network(Hashable, Protocol):
     """A child network whose architecture is an argument; a frozen dataclass, static under jit."""
 
     def init(self, key: Key) -> PyTree:
@@ -134,7 +135,8 @@ def train_child(
         target = jax.nn.one_hot(labels, task.classes, dtype=kept)
         if recipe.label_smoothing:
             target = optax.smooth_labels(target, recipe.label_smoothing)
-        return optax.softmax_cross_entropy(logits, target).mean()
+        mean: Array = optax.softmax_cross_entropy(logits, target).mean()
+        return mean
 
     weights_key, batches_key = jax.random.fold_in(key, 0), jax.random.fold_in(key, 1)
     params = jax.tree.map(lambda leaf: leaf.astype(kept), network.init(weights_key))
@@ -153,11 +155,9 @@ def train_child(
         def step(carry: PyTree, given: tuple[Array, Array]) -> tuple[PyTree, None]:
             params, state = carry
             rows, number = given
-            images = data.train[rows]
-            if recipe.augmentation:
-                images = augment(task, jax.random.fold_in(augment_key, number), images)
-            else:
-                images = unit(task, images)
+            stored = data.train[rows]
+            change = jax.random.fold_in(augment_key, number)
+            images = augment(task, change, stored) if recipe.augmentation else unit(task, stored)
             gradient = jax.grad(loss)(params, images, data.labels[rows])
             updates, state = optimiser.update(gradient, state, params)
             return (optax.apply_updates(params, updates), state), None

@@ -80,7 +80,7 @@ class GraphPNAS(Settings):
         """
         self.check(space, budget)
         plan = _Plan(self.resolved(), cast(Generable, space), budget)
-        init, ask, tell = (functools.partial(function, plan) for function in (_init, _ask, _tell))
+        init, ask, tell = functools.partial(_init, plan), functools.partial(_ask, plan), functools.partial(_tell, plan)
         return Method(init, ask, tell, self.batch)
 
 
@@ -126,7 +126,7 @@ class _Plan:
             hidden=settings.hidden,
             rounds=settings.rounds,
             mixture=settings.mixture,
-            none_label=cast(str, settings.none_label),
+            none_label=settings.none_label or "mask",
             node_label_input=settings.node_label_input,
             label_after_edges=settings.label_after_edges,
         )
@@ -172,7 +172,7 @@ def _ask(plan: _Plan, state: State, key: Key, step: Array) -> tuple[Proposals, S
         learner = jax.lax.cond(wanted, lambda: _refit(plan, state, fit_key, step), lambda: idle)
     candidates = jax.lax.cond(
         generating,
-        lambda: _generate(plan, state, learner, draw_key, screen_key, step),
+        lambda: _generate(plan, state, cast(Learner, learner), draw_key, screen_key, step),
         lambda: drawing.from_prior(plan.space, draw_key, settings.candidates),
     )
     proposals = history.first_unseen(
@@ -267,19 +267,20 @@ def _epochs(plan: _Plan, step: Array) -> Array:
     """int32[], epochs of a refit from scratch before batch `step`."""
     settings = plan.settings
     if settings.full_batch:
-        return jnp.int32(settings.steps)
+        return jnp.asarray(settings.steps, jnp.int32)
     full = settings.epochs
     if not settings.epoch_ramp:
-        return jnp.int32(full)
+        return jnp.asarray(full, jnp.int32)
     before = step - 1  # the code counts the batch after which it refits
-    return jnp.where(3 * before < full, full // 3, jnp.where(3 * before < 2 * full, 2 * full // 3, full)).astype(
-        jnp.int32
-    )
+    third = jnp.where(3 * before < 2 * full, 2 * full // 3, full)
+    epochs: Array = jnp.where(3 * before < full, full // 3, third).astype(jnp.int32)
+    return epochs
 
 
 def _elite_loss(plan: _Plan, params: PyTree, graphs: Rows, coefficients: Array, key: Key) -> Array:
     """Σ coefficient · loss over a minibatch, and the entropy bonus."""
     settings, config = plan.settings, plan.config
+    objective = settings.objective or "code"
     order_key, row_key, entropy_key = jax.random.split(key, 3)
     if settings.node_order == "augment":
         keys = jax.random.split(order_key, coefficients.shape[0])
@@ -287,12 +288,12 @@ def _elite_loss(plan: _Plan, params: PyTree, graphs: Rows, coefficients: Array, 
     elif settings.node_order == "canonical":
         graphs = jax.vmap(lambda g: orders.greedy_order(g, plan.alphabet))(graphs)
     if settings.rows_per_step is None:
-        losses = jax.vmap(lambda g, w: generator.loss(params, config, g, w, settings.objective))(graphs, coefficients)
+        losses = jax.vmap(lambda g, w: generator.loss(params, config, g, w, objective))(graphs, coefficients)
     else:
         num = min(settings.rows_per_step, plan.alphabet.num_nodes)
         keys = jax.random.split(row_key, coefficients.shape[0])
         rows = jax.vmap(lambda k: generator.row_subset(k, config, num))(keys)
-        losses = jax.vmap(lambda g, w, r: generator.loss(params, config, g, w, settings.objective, r))(
+        losses = jax.vmap(lambda g, w, r: generator.loss(params, config, g, w, objective, r))(
             graphs, coefficients, rows
         )
     total: Array = losses.sum()
@@ -401,4 +402,5 @@ def _writable(alphabet: Alphabet, rows: Rows) -> Array:
 def _nothing(plan: _Plan, key: Key) -> Learner:
     """Zeros: a generator from which nobody samples."""
     shapes = jax.eval_shape(functools.partial(_fresh, plan), key)
-    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    zeros: Learner = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    return zeros

@@ -6,6 +6,7 @@ orders are arbitrary, or one order that depends little on how the graph came to 
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from nasjax.base import Alphabet, Array, Key, Rows
 
@@ -41,7 +42,7 @@ def greedy_order(rows: Rows, alphabet: Alphabet) -> Rows:
         code = (rows.edges.astype(jnp.uint32) * places[None, :]).sum(-1, dtype=jnp.uint32)
         most = jnp.uint32(0xFFFFFFFF)
         first = available & (code == jnp.min(jnp.where(available, code, most)))
-        return jnp.argmin(jnp.where(first, rows.nodes, jnp.iinfo(jnp.int32).max))
+        return jnp.argmin(jnp.where(first, rows.nodes, np.iinfo(np.int32).max))
 
     return _place(rows, alphabet, least)
 

@@ -124,7 +124,8 @@ def fit(
         gradient = jax.grad(flat_loss)(flat, minibatch, coefficients, key)
         updates, new_moments = optimiser.update(gradient, moments, flat)
         new = (optax.apply_updates(flat, updates), new_moments)
-        return select(start < size, new, carry)
+        stepped: tuple[Array, PyTree] = select(start < size, new, carry)
+        return stepped
 
     def epoch(index: Array, carry: tuple[Array, PyTree]) -> tuple[Array, PyTree]:
         epoch_key = jax.random.fold_in(key, index)
@@ -134,7 +135,8 @@ def fit(
         def inner(j: Array, carry: tuple[Array, PyTree]) -> tuple[Array, PyTree]:
             return step(carry, j * width, order, jax.random.fold_in(epoch_key, j + 1))
 
-        return jax.lax.fori_loop(0, (bound + width - 1) // width, inner, carry)
+        after: tuple[Array, PyTree] = jax.lax.fori_loop(0, (bound + width - 1) // width, inner, carry)
+        return after
 
     carry = (flat, learner.moments)
     if settings.stop_at is None:
@@ -142,10 +144,11 @@ def fit(
         return Learner(unravel(flat), moments)
     if log_prob is None:
         raise ValueError("refit: stop_at needs log_prob")
+    stop_at = settings.stop_at
 
     def unfinished(loop: tuple[Array, Array, tuple[Array, PyTree]]) -> Array:
         index, nats, _ = loop
-        return (index < epochs) & (nats >= settings.stop_at)
+        return (index < epochs) & (nats >= stop_at)
 
     def body(loop: tuple[Array, Array, tuple[Array, PyTree]]) -> tuple[Array, Array, tuple[Array, PyTree]]:
         index, _, carry = loop

@@ -59,7 +59,7 @@ def thompson_ranking(key: Key, archive: Archive, candidates: Rows, eligible: Arr
     factor = jnp.linalg.cholesky(covariance + 1e-4 * jnp.eye(num, dtype=mean.dtype))
     draws = mean[None, :] + jax.random.normal(key, (batch, num), mean.dtype) @ factor.T
 
-    def pick(carry: Array, draw: Array) -> tuple[Array, None]:
+    def pick(carry: tuple[Array, Array], draw: Array) -> tuple[tuple[Array, Array], None]:
         place, ranks = carry
         free = first & (ranks == num)
         best = jnp.argmax(jnp.where(free, draw, -jnp.inf))

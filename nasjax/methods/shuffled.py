@@ -28,7 +28,7 @@ class State(NamedTuple):
     method: PyTree
     reward: Array
     valid: Array
-    count: Array
+    count: Array  # type: ignore[assignment]  # the field's name wins over tuple.count
     key: Key
 
 

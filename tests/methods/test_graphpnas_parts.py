@@ -46,10 +46,12 @@ def test_estimators_are_unbiased_exactly(kind, num):
         score = ((reward[None] < reward[:, None]) + 0.5 * (reward[None] == reward[:, None])) @ p
 
     def estimate(batch):
-        return -jax.grad(lambda l: reinforce.policy_loss(jax.nn.log_softmax(l)[batch], advantages(reward[batch])))(logits)
+        return -jax.grad(lambda x: reinforce.policy_loss(jax.nn.log_softmax(x)[batch], advantages(reward[batch])))(
+            logits
+        )
 
     mean = (jax.vmap(estimate)(batches) * p[batches].prod(-1)[:, None]).sum(0)
-    exact = jax.grad(lambda l: jax.nn.softmax(l) @ jax.lax.stop_gradient(score))(logits)
+    exact = jax.grad(lambda x: jax.nn.softmax(x) @ jax.lax.stop_gradient(score))(logits)
     np.testing.assert_allclose(mean, exact, atol=1e-6)
 
 
@@ -57,8 +59,8 @@ def test_entropy_gradient_is_unbiased_exactly():
     logits = jnp.array([0.3, -1.0, 0.8])
     batches = np.stack(np.meshgrid(*[np.arange(3)] * 2, indexing="ij"), -1).reshape(-1, 2)
     p = jax.nn.softmax(logits)
-    each = jax.vmap(lambda b: jax.grad(lambda l: reinforce.negative_entropy(jax.nn.log_softmax(l)[b]))(logits))(batches)
-    exact = jax.grad(lambda l: jax.nn.softmax(l) @ jax.nn.log_softmax(l))(logits)
+    each = jax.vmap(lambda b: jax.grad(lambda x: reinforce.negative_entropy(jax.nn.log_softmax(x)[b]))(logits))(batches)
+    exact = jax.grad(lambda x: jax.nn.softmax(x) @ jax.nn.log_softmax(x))(logits)
     np.testing.assert_allclose((each * p[batches].prod(-1)[:, None]).sum(0), exact, atol=1e-6)
 
 
@@ -178,10 +180,14 @@ def test_random_orders_are_isomorphic_topological_and_varied(rows):
     for i in range(40):
         one = jax.tree.map(lambda leaf, i=i: leaf[i], many)
         assert not np.triu(one.edges).any()
-        assert one.nodes[0] == 0 and one.nodes[one.size - 1] == 4
+        assert one.nodes[0] == 0
+        assert one.nodes[one.size - 1] == 4
         assert nx.is_isomorphic(networkx(one), networkx(rows), node_match=lambda a, b: a == b)
     count = sum(1 for _ in nx.all_topological_sorts(networkx(rows)))
-    assert 1 < len({np.asarray(n).tobytes() + np.asarray(e).tobytes() for n, e in zip(many.nodes, many.edges, strict=True)})
+    assert (
+        len({np.asarray(n).tobytes() + np.asarray(e).tobytes() for n, e in zip(many.nodes, many.edges, strict=True)})
+        > 1
+    )
     assert len({np.asarray(n).tobytes() for n in many.nodes}) <= count
 
 
@@ -196,7 +202,10 @@ def test_greedy_order_undoes_random_orders(rows):
 
 def test_labelled_edges_are_never_reordered():
     rows = SPACE.to_rows(jax.tree.map(lambda leaf: leaf[37], SPACE.all()))
-    for changed in (orders.random_order(jax.random.key(0), rows, SPACE.alphabet), orders.greedy_order(rows, SPACE.alphabet)):
+    for changed in (
+        orders.random_order(jax.random.key(0), rows, SPACE.alphabet),
+        orders.greedy_order(rows, SPACE.alphabet),
+    ):
         jax.tree.map(np.testing.assert_array_equal, changed, rows)
 
 
