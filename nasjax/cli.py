@@ -1,12 +1,11 @@
 """The command `nasjax`: argument parsing and printing, no logic.
 
-Exit status: 0 done; 1 failed while running; 2 refused before any work; 130 interrupted; 143 terminated. One line on stderr
-says what went wrong and what to do; `--debug` shows the traceback too. jax and everything on it are imported by the
-commands that need them, so that `nasjax --help` costs no more than Python's own start.
+Exit status: 0 done; 1 failed while running; 2 refused before any work; 130 interrupted; 143 terminated. One line on
+stderr says what went wrong and what to do; `--debug` shows the traceback too. jax and everything on it are imported by
+the commands that need them, so that `nasjax --help` costs no more than Python's own start.
 """
 
 import dataclasses
-import os
 import pathlib
 import sys
 import traceback
@@ -16,8 +15,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nasjax import __version__, config_files, options
 from nasjax.options import HelpShown, UsageError
-from nasjax.startup import prepare_jax
-from nasjax.terminal import complain, duration, number, printable, say, tolerant
+from nasjax.startup import prepare_jax, start_devices
+from nasjax.terminal import complain, duration, number, printable, say, settle, tolerant
 
 if TYPE_CHECKING:
     from nasjax.search import Result
@@ -33,12 +32,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     debug = "--debug" in given
     given = [argument for argument in given if argument != "--debug"]
     tolerant()
+    status = _status(given, debug)
+    settle()
+    return status
+
+
+def _status(arguments: list[str], debug: bool) -> int:
+    """Runs a command; what it raises becomes a line and an exit status."""
     try:
-        return _dispatch(given)
+        return _dispatch(arguments)
     except HelpShown:
         return DONE
-    except BrokenPipeError:  # `nasjax … | head`; Python would complain once more at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # `nasjax … | head`: who reads has enough
         return FAILED
     except BaseException as error:
         status, text = _account(error)
@@ -115,24 +120,29 @@ def _say_help() -> None:
 # search
 
 
+_CONFIG_SEED = "CONFIG-SEED"  # stands in the help for what it is replaced by
+
+
 @dataclasses.dataclass(frozen=True)
 class _RunOptions:
     """How a config is run.
 
     Attributes:
-      run: name of the run directory in runs/; CONFIG-SEED by default.
+      run: name of the run directory in runs/.
       seed: of all randomness.
     """
 
-    run: str | None = None
+    run: str = _CONFIG_SEED
     seed: int = 0
 
 
 def _search(arguments: list[str]) -> int:
     place = _config_place(arguments)
     if place is None:
+        if arguments and not {"-h", "--help"} & set(arguments):
+            raise UsageError("search: there is no CONFIG among the arguments; nasjax search --help lists them")
         _say_search_help()
-        return DONE if {"-h", "--help"} & set(arguments) else REFUSED
+        return DONE if arguments else REFUSED
     given, rest = arguments[place], arguments[:place] + arguments[place + 1 :]
     config = config_files.load(given)
     program = f"nasjax search {printable(given)}"
@@ -140,12 +150,13 @@ def _search(arguments: list[str]) -> int:
 
     from nasjax import rundir
 
-    folder = rundir.run_folder(how.run if how.run is not None else f"{config.name}-{how.seed}")
+    folder = rundir.run_folder(how.run if how.run != _CONFIG_SEED else f"{config.name}-{how.seed}")
     return _run(search, how.seed, folder)
 
 
 def _run(search: Any, seed: int, folder: pathlib.Path) -> int:
     notes = prepare_jax()
+    start_devices()
 
     from nasjax.progress import Reporter
     from nasjax.report.run import write_report
@@ -260,14 +271,19 @@ def _positionals(arguments: list[str], command: str, names: str, summary: str) -
 
 
 def _data(arguments: list[str]) -> int:
-    raise UsageError("data: not ready")
+    from nasjax import data_command
+
+    data_command.run(arguments)
+    return DONE
 
 
 # doctor
 
 
 def _doctor(arguments: list[str]) -> int:
-    _positionals(arguments, "doctor", "", "Says which versions, devices, memory and data sets there are, and what runs here.")
+    _positionals(
+        arguments, "doctor", "", "Says which versions, devices, memory and data sets there are, and what runs here."
+    )
     prepare_jax()
 
     from nasjax import doctor

@@ -69,15 +69,20 @@ def load(given: str) -> Config:
 
 def _from_package(name: str) -> ModuleType:
     if name not in names():
-        close = nearest(name, names())
+        own = [str(path) for path in pathlib.Path().glob("*.py")]
+        close = nearest(name, names() + own)
         hint = f"did you mean {close}?" if close else f"one of {', '.join(names())}"
-        raise ValueError(f"unknown config {name!r}; {hint} (or path/to/file.py)")
+        raise ValueError(f"unknown config {name[:200]!r}; {hint} (or path/to/file.py)")
     return importlib.import_module(f"nasjax.configs.{name}")
 
 
 def _from_file(path: pathlib.Path) -> ModuleType:
-    if not path.is_file():
-        what = "it is no file" if path.exists() else "there is no such file"
+    try:
+        is_file, exists = path.is_file(), path.exists()
+    except OSError as error:  # a name that is too long, a folder that may not be entered
+        raise ValueError(f"config {str(path)[:200]!r}: {error.strerror}") from error
+    if not is_file:
+        what = "it is no file" if exists else "there is no such file"
         siblings = [str(other) for other in path.parent.glob("*.py")] if path.parent.is_dir() else []
         close = nearest(str(path), siblings)
         raise FileNotFoundError(f"config {str(path)!r}: {what}" + (f"; did you mean {close}?" if close else ""))
@@ -99,7 +104,7 @@ def _tried(given: str, code: Callable[[], Any]) -> Any:
     """Runs a user's code; what it raises becomes one line that names the place."""
     try:
         return code()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if isinstance(error, SyntaxError):
             place = f"line {error.lineno}"
         else:

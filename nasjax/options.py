@@ -1,8 +1,8 @@
 """Command line options from trees of frozen dataclasses, by tyro, with one line for each mistake.
 
-The options follow the *values* in the tree, not the declared types: a config that holds a `GraphPNAS` has options for its
-fields, also where the field is declared as any method. tyro reads types only, so a form of plain dataclasses with the
-values' own types is made, filled by tyro, and written back.
+The options follow the *values* in the tree, not the declared types: a config that holds a `GraphPNAS` has options for
+its fields, also where the field is declared as any method. tyro reads types only, so a form of plain dataclasses with
+the values' own types is made, filled by tyro, and written back.
 """
 
 import contextlib
@@ -22,10 +22,13 @@ _ANSI = re.compile(r"\x1b\[[0-9;]*m")
 _PLAINER = (
     (r"^Error parsing (\S+): invalid literal for int\(\) with base 10: (.*)$", r"option \1: \2 is no whole number"),
     (r"^Error parsing (\S+): could not convert string to float: (.*)$", r"option \1: \2 is no number"),
-    (r"^Error parsing (\S+):", r"option \1:"),
-    (r"^invalid choice (.*) for argument '(\S+)'. Expected one of \((.*?),?\)\.$", r"option \2: \1 is not one of \3"),
+    (r"^Error parsing (\S+): Exceeds the limit .*$", r"option \1: too many digits"),
+    (r"^Error parsing (\S+): no type .*\|INT could .*\[(.*)\]\.$", r"option \1: \2 is no whole number and not None"),
+    (r"^Error parsing (\S+): no type .*\|FLOAT could .*\[(.*)\]\.$", r"option \1: \2 is no number and not None"),
     (r"^Missing value for argument '(\S+)'.*$", r"option \1: its value is missing"),
+    (r"^Error parsing (\S+):", r"option \1:"),
 )
+_NO_CHOICE = r"^invalid choice (.*) for argument '(\S+)'. Expected one of \((.*)\)\.$"
 _FRAME = "╭╮╰╯│─┌┐└┘+|"
 
 
@@ -33,14 +36,15 @@ class UsageError(ValueError):
     """A command line that cannot be followed."""
 
 
-class HelpShown(Exception):
+class HelpShown(Exception):  # noqa: N818 - no error
     """The help was asked for, and is printed."""
 
 
 def parse(trees: Sequence[Any], arguments: Sequence[str], program: str, description: str) -> list[Any]:
     """Returns the dataclass instances `trees` with the options in `arguments` written into them.
 
-    The fields of all trees stand side by side: `--seed` for a scalar field, `--budget.evaluations` for one further down.
+    The fields of all trees stand side by side: `--seed` for a scalar field, `--budget.evaluations` for one further
+    down.
 
     Args:
       trees: instances whose field names do not collide.
@@ -60,7 +64,12 @@ def parse(trees: Sequence[Any], arguments: Sequence[str], program: str, descript
     try:
         with contextlib.redirect_stderr(captured):
             filled, unknown = tyro.cli(
-                type(default), prog=program, description=description, args=arguments, default=default, return_unknown_args=True
+                type(default),
+                prog=program,
+                description=description,
+                args=arguments,
+                default=default,
+                return_unknown_args=True,
             )
     except SystemExit as stop:
         if not stop.code:
@@ -141,19 +150,33 @@ def _unknown(tokens: Sequence[str], known: Sequence[str]) -> str:
     option = option.split("=")[0]
     plain = option.replace("_", "-")
     same = [name for name in known if name.rpartition(".")[2] == plain.lstrip("-")]
-    likely = same or [name for name in [nearest(plain, known)] if name]
+    below = [name for name in known if name.startswith(f"--{plain.lstrip('-')}.")]
+    likely = same or below[:3] or [name for name in [nearest(plain, known)] if name]
     return f"unknown option {option}" + (f"; did you mean {' or '.join(likely)}?" if likely else "; --help lists them")
 
 
 def _first_paragraph(text: str) -> str:
-    """What tyro says in the first part of its box."""
-    lines = []
+    """What tyro says in the first part of its box, in our words.
+
+    The box is drawn with plain dashes where stdout's encoding has no better ones.
+    """
+    lines: list[str] = []
     for line in _ANSI.sub("", text).splitlines()[1:]:
         content = line.strip(_FRAME + " ")
-        if not content:
-            break
-        lines.append(content)
+        if set(content) <= {"-"}:
+            if lines:
+                break
+        else:
+            lines.append(content)
     said = " ".join(lines) or text.strip() or "the options do not fit; --help lists them"
     for pattern, words in _PLAINER:
         said = re.sub(pattern, words, said)
-    return said
+    return re.sub(_NO_CHOICE, _choices, said)
+
+
+def _choices(match: re.Match[str]) -> str:
+    given, option, listed = match[1].strip("'\""), match[2], re.findall(r"'([^']*)'", match[3])
+    close = nearest(given, listed)
+    return f"option {option}: {given!r} is not one of {', '.join(listed)}" + (
+        f"; did you mean {close}?" if close else ""
+    )

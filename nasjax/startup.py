@@ -1,12 +1,14 @@
 """What has to be settled before jax starts its devices: one CPU device a core, no threads inside, a compilation cache.
 
-Measured on two cores: children of this size train 1.3 to 1.9 times faster on two one-threaded devices than on one device
-with two threads, whose matrix products are too small to share. What the user has set is left as it is.
+Measured on two cores: children of this size train 1.3 to 1.9 times faster on two one-threaded devices than on one
+device with two threads, whose matrix products are too small to share. What the user has set is left as it is.
 """
 
+import contextlib
 import os
 import pathlib
 import tempfile
+from typing import Any
 
 _FLAGS = ("--xla_cpu_multi_thread_eigen=false", "intra_op_parallelism_threads=1")
 _OWN_DEVICES = "--xla_force_host_platform_device_count"
@@ -26,14 +28,39 @@ def prepare_jax() -> list[str]:
     missing = [flag for flag in _FLAGS if flag.split("=")[0].lstrip("-") not in names]
     os.environ["XLA_FLAGS"] = " ".join([*own.split(), *missing])  # read once, when the first device starts
 
+    if setting("jax_num_cpu_devices") < 0 and _OWN_DEVICES not in own:
+        with contextlib.suppress(RuntimeError):  # devices have been started: their number stands
+            _set("jax_num_cpu_devices", num_cores())
+    return _use_cache()
+
+
+def start_devices() -> None:
+    """Starts jax's devices, so that what keeps them from starting is said before there is a run directory.
+
+    Raises:
+      ValueError: none starts; names the platforms asked for.
+    """
     import jax
 
-    if jax.config.jax_num_cpu_devices < 0 and _OWN_DEVICES not in own:
-        try:
-            jax.config.update("jax_num_cpu_devices", num_cores())
-        except RuntimeError:  # devices have been started: their number stands
-            pass
-    return _use_cache()
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as error:  # an assertion where a platform is known and not installed
+        asked = setting("jax_platforms")
+        reason = str(error).strip().partition("\n")[0] or "none of them is there"
+        raise ValueError(f"jax starts no device (JAX_PLATFORMS={asked or ''}): {reason}") from error
+
+
+def setting(name: str) -> Any:
+    """Returns jax's setting called `name`."""
+    import jax
+
+    return getattr(jax.config, name)
+
+
+def _set(name: str, value: object) -> None:
+    import jax
+
+    jax.config.update(name, value)  # type: ignore[no-untyped-call]
 
 
 def num_cores() -> int:
@@ -67,26 +94,32 @@ def usable_cache() -> pathlib.Path:
     Raises:
       OSError: saying why there is none.
     """
-    folder = cache_folder() / "xla"
+    return tried(cache_folder() / "xla")
+
+
+def tried(folder: pathlib.Path) -> pathlib.Path:
+    """Returns `folder`, made if need be, once a file could be written into it.
+
+    Raises:
+      OSError: naming the folder and the reason.
+    """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             return folder
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the variable
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         reason = getattr(error, "strerror", None) or str(error)
         raise OSError(f"{folder}: {reason}") from error
 
 
 def _use_cache() -> list[str]:
     """A second process then compiles the children's program in 1 s instead of 12 (measured, jax 0.10)."""
-    import jax
-
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-    jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
-    if jax.config.jax_compilation_cache_dir:  # the user's own
+    _set("jax_persistent_cache_min_compile_time_secs", 0.0)
+    _set("jax_persistent_cache_min_entry_size_bytes", 0)
+    if setting("jax_compilation_cache_dir"):  # the user's own
         return []
     try:
-        jax.config.update("jax_compilation_cache_dir", str(usable_cache()))
+        _set("jax_compilation_cache_dir", str(usable_cache()))
     except OSError as error:
         return [f"no compilation cache, so programs are compiled anew each time: {error}"]
     return []

@@ -14,7 +14,11 @@ from nasjax.history import History
 
 @dataclasses.dataclass(frozen=True)
 class RandomSearch:
-    """`batch` unseen draws from the prior a step."""
+    """`batch` unseen draws from the prior a step.
+
+    Attributes:
+      batch: architectures a step.
+    """
 
     batch: int = 8
 
