@@ -57,7 +57,7 @@ def test_is_a_hashable_static_value(space):
 
 @every_space
 def test_functions_are_traceable_and_typed(space):
-    """jit and vmap, the documented dtypes and shapes, no host callback, and the same result alone and in a batch."""
+    """Jit and vmap, the documented dtypes and shapes, no host callback, and the same result alone and in a batch."""
     key = jax.random.key(3)
     arch = space.sample(key)
     archs = draws(space, 3)
@@ -123,7 +123,10 @@ def test_mutation_draws_every_neighbour_equally_often(space):
     arch = space.sample(jax.random.key(5))
     mutants = jax.jit(jax.vmap(space.mutate, (0, None)))(jax.random.split(jax.random.key(0), 20_000), arch)
     others, mask = space.neighbours(arch)
-    flat = [np.concatenate([np.asarray(leaf).reshape(leaf.shape[0], -1) for leaf in graph], 1) for graph in (mutants, others)]
+    flat = [
+        np.concatenate([np.asarray(leaf).reshape(leaf.shape[0], -1) for leaf in graph], 1)
+        for graph in (mutants, others)
+    ]
     hits = (flat[0][:, None] == flat[1][None]).all(axis=2)
     assert (hits[:, mask].sum(axis=1) == 1).all()
     assert scipy_stats.chisquare(hits[:, mask].sum(axis=0)).pvalue > 1e-3
