@@ -81,13 +81,17 @@ def read(path: pathlib.Path, limit: int) -> bytes:
       OSError: it cannot be read, is no regular file, or is longer than `limit` bytes.
     """
     descriptor = _open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe under that name must not hang the run
-    with os.fdopen(descriptor, "rb") as file, _named(path):
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError(0, "not a regular file")
-        if status.st_size > limit:
-            raise OSError(0, f"{status.st_size:,} bytes; at most {limit:,} are read")
-        return file.read(limit)
+    try:
+        with _named(path):
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise OSError(0, "not a regular file")
+            if status.st_size > limit:
+                raise OSError(0, f"{status.st_size:,} bytes; at most {limit:,} are read")
+            with os.fdopen(descriptor, "rb", closefd=False) as file:
+                return file.read(limit)
+    finally:
+        os.close(descriptor)
 
 
 def make_folder(path: pathlib.Path) -> None:

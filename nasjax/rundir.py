@@ -123,9 +123,16 @@ def run_folder(name: str, runs: pathlib.Path = pathlib.Path("runs")) -> pathlib.
             f"run name {shown}: one folder's name, without '/', '\\' and control characters, not starting in . ~ or -"
         )
     folder = runs / name
-    if folder.is_symlink() and runs.resolve() not in folder.resolve().parents:
-        raise ValueError(f"run name {shown}: {folder} is a link that leads out of {runs}")
+    if folder.is_symlink() and not _leads_into(folder, runs):
+        raise ValueError(f"run name {shown}: {folder} is a link that leads to no folder in {runs}")
     return folder
+
+
+def _leads_into(link: pathlib.Path, folder: pathlib.Path) -> bool:
+    try:
+        return folder.resolve() in link.resolve(strict=True).parents
+    except (OSError, RuntimeError):  # nowhere, or round in a circle
+        return False
 
 
 @contextlib.contextmanager
@@ -151,7 +158,7 @@ def opened(folder: pathlib.Path, identity: Identity, initial: Callable[[], PyTre
 
 def is_finished(folder: pathlib.Path) -> bool:
     """Whether a finished run lies there, by its looks; `opened` checks."""
-    return (folder / RESULT).exists()
+    return os.path.lexists(folder / RESULT)
 
 
 def read_config(folder: pathlib.Path) -> dict[str, Any]:
@@ -187,7 +194,11 @@ def read_result(folder: pathlib.Path) -> dict[str, Any] | None:
       RunDirError: it is damaged.
     """
     path = folder / RESULT
-    return _read_json(path, "move it away and run again: it is made anew from the history") if path.exists() else None
+    return (
+        _read_json(path, "move it away and run again: it is made anew from the history")
+        if is_finished(folder)
+        else None
+    )
 
 
 def read_events(folder: pathlib.Path) -> list[dict[str, Any]]:
@@ -205,13 +216,14 @@ def read_events(folder: pathlib.Path) -> list[dict[str, Any]]:
 
 
 def _open(folder: pathlib.Path, identity: Identity, initial: Callable[[], PyTree]) -> Run:
-    if not (folder / CONFIG).exists():
+    # A link that leads nowhere is something that stands there, too: it is refused by who reads it, never written over.
+    if not os.path.lexists(folder / CONFIG):
         content = {"format": FORMAT, "hash": identity.hash, "seed": identity.seed, "config": identity.config}
         files.write(folder / CONFIG, json.dumps(content | identity.about, indent=2).encode() + b"\n")
         # killed here: a config and nothing else, which the next start takes for a fresh run of that config
     notes = _compare(folder, read_config(folder), identity)
     _cut_torn_line(folder / EVENTS)
-    there = [name for name in (HISTORY, STATE, PREVIOUS) if (folder / name).exists()]
+    there = [name for name in (HISTORY, STATE, PREVIOUS) if os.path.lexists(folder / name)]
     if not there and not is_finished(folder):
         return _start(folder, initial, notes)
     history = read_history(folder)
@@ -323,7 +335,7 @@ def _compare(folder: pathlib.Path, content: dict[str, Any], identity: Identity) 
 
 def _cut_torn_line(path: pathlib.Path) -> None:
     """Cuts what a kill left of a last line: the next line would be glued to it."""
-    if not path.exists():
+    if not os.path.lexists(path):
         return
     data = _read(path, _EVENTS_LIMIT)
     torn = data[data.rfind(b"\n") + 1 :]
@@ -335,13 +347,18 @@ def _cut_torn_line(path: pathlib.Path) -> None:
 
 def _read_json(path: pathlib.Path, remedy: str) -> dict[str, Any]:
     try:
-        content = json.loads(_read(path, _TEXT_LIMIT))
+        content = json.loads(_read(path, _TEXT_LIMIT), parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise RunDirError(f"{path}: not JSON ({str(error)[:80]}); {remedy}") from error
     version = content.get("format") if isinstance(content, dict) else None
     if version != FORMAT:
         raise RunDirError(f"{path}: format {version!r:.40}; this nasjax reads format {FORMAT}; {remedy}")
     return dict(content)
+
+
+def _refuse_constant(name: str) -> None:
+    """NaN and Infinity are no JSON, and have no hash."""
+    raise ValueError(f"{name} in it")
 
 
 def _read(path: pathlib.Path, limit: int) -> bytes:

@@ -111,11 +111,6 @@ def test_hostile(data, message):
         checkpoint.unpack(data)
 
 
-def test_a_member_that_stands_twice():
-    with pytest.raises(DamagedError, match="twice"):
-        checkpoint.unpack(archive([("a.npy", npy(np.zeros(1))), ("a.npy", npy(np.zeros(1)))]))
-
-
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 def test_a_member_that_stands_twice():
     with pytest.raises(DamagedError, match="twice"):
@@ -139,7 +134,6 @@ def tree():
 
 def test_tree_round_trip_with_typed_keys():
     stored = checkpoint.unpack(checkpoint.pack(checkpoint.leaves(tree())))
-    template = jax.tree.map(lambda leaf: leaf, tree()) | {"half": jnp.zeros(3, jnp.bfloat16)}
     template = jax.tree.map(lambda leaf: leaf, tree()) | {"half": jnp.zeros(3, jnp.bfloat16)}
     restored = checkpoint.restore(template, stored)
     assert jax.tree.structure(restored) == jax.tree.structure(tree())

@@ -74,8 +74,8 @@ def update(settings: Refit, loss: Callable[[PyTree], Array], learner: Learner) -
     """Returns the learner after one step on `loss`, a function of the parameters alone."""
     flat, unravel = ravel_pytree(learner.params)
     gradient = jax.grad(lambda flat: loss(unravel(flat)))(flat)
-    updates, moments = settings.optimiser.update(gradient, learner.moments, flat)
-    return Learner(unravel(optax.apply_updates(flat, updates)), moments)
+    flat, moments = _stepped(settings.optimiser, gradient, learner.moments, flat)
+    return Learner(unravel(flat), moments)
 
 
 def fit(
@@ -122,8 +122,7 @@ def fit(
         coefficients = coefficients / jnp.maximum(counts.sum(dtype=weights.dtype), 1)
         minibatch = jax.tree.map(lambda leaf: leaf[chosen], graphs)
         gradient = jax.grad(flat_loss)(flat, minibatch, coefficients, key)
-        updates, new_moments = optimiser.update(gradient, moments, flat)
-        new = (optax.apply_updates(flat, updates), new_moments)
+        new = _stepped(optimiser, gradient, moments, flat)
         stepped: tuple[Array, PyTree] = select(start < size, new, carry)
         return stepped
 
@@ -160,6 +159,14 @@ def fit(
 
     _, _, (flat, moments) = jax.lax.while_loop(unfinished, body, (jnp.int32(0), jnp.float32(jnp.inf), carry))
     return Learner(unravel(flat), moments)
+
+
+def _stepped(
+    optimiser: optax.GradientTransformation, gradient: Array, moments: PyTree, flat: Array
+) -> tuple[Array, PyTree]:
+    with jax.numpy_dtype_promotion("standard"):  # optax raises a float to an integer's power
+        updates, moments = optimiser.update(gradient, moments, flat)
+        return jnp.asarray(optax.apply_updates(flat, updates)), moments
 
 
 def select(condition: Array, left: PyTree, right: PyTree) -> PyTree:

@@ -110,7 +110,9 @@ def graph_network_values(
 
     def step(_: Array, carry):  # type: ignore[no-untyped-def]
         params, state = carry
-        updates, state = optimiser.update(jax.grad(loss)(params), state)
+        gradient = jax.grad(loss)(params)
+        with jax.numpy_dtype_promotion("standard"):  # optax raises a float to an integer's power
+            updates, state = optimiser.update(gradient, state)
         return optax.apply_updates(params, updates), state
 
     params = (layers, head)
