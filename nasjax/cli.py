@@ -9,6 +9,7 @@ import dataclasses
 import pathlib
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -162,7 +163,9 @@ def _run(search: Any, seed: int, folder: pathlib.Path) -> int:
     from nasjax.report.run import write_report
     from nasjax.search import run_search
 
-    with Reporter() as reporter:
+    with Reporter() as reporter, warnings.catch_warnings():
+        # A library's warning, or that a chunk of children was halved: one line like any other.
+        warnings.showwarning = lambda message, *_, **__: reporter.note(str(message))
         for note in notes:
             reporter.note(note)
         result = run_search(search, seed, folder, on_batch=reporter.batch, on_note=reporter.note)

@@ -8,6 +8,7 @@ import re
 import select
 import subprocess
 import sys
+import warnings
 
 import hypothesis
 import hypothesis.strategies as st
@@ -395,3 +396,19 @@ def test_streams_that_are_closed_cost_no_run(here):
     run = f"exec {sys.executable} -m nasjax.cli search {TOY} --budget.evaluations 4 --run toy >&- 2>&- <&-"
     assert subprocess.run(["sh", "-c", run], check=False).returncode == 0
     assert rundir.read_result(here / "runs" / "toy")["evaluations"] == 4
+
+
+def test_a_warning_is_one_line(nasjax_main, monkeypatch):
+    """Such as that a device ran out of memory: no file name, no source line, and the search goes on."""
+    from nasjax import search
+
+    run_search = search.run_search
+
+    def warned(*arguments, **options):
+        warnings.warn("out of memory with 8 children at once; going on with 4", stacklevel=2)
+        return run_search(*arguments, **options)
+
+    monkeypatch.setattr(search, "run_search", warned)
+    status, _, err = nasjax_main("search", TOY, "--run", "warned")
+    assert status == 0
+    assert [line for line in err.splitlines() if "out of memory" in line] == ["nasjax: out of memory with 8 children at once; going on with 4"]
