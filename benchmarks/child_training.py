@@ -2,19 +2,20 @@
 
     python benchmarks/child_training.py [--settings small,mid,large] [--rounds 5] [--steps 5] [--no-torch]
 
-Both train the same NAS-Bench-201 networks (random cells, the same for both) with SGD-Nesterov, weight decay, label
+All train the same NAS-Bench-201 networks (random cells, the same for all) with SGD-Nesterov, weight decay, label
 smoothing and batch norm in training mode on one fixed batch; ours as one program with `lax.map` over the children and
-`lax.scan` over steps. Engines take turns within a round. Prints one Markdown table: CPU milliseconds per training step
-of one child (median, smallest and largest round), the ratio to PyTorch's channels_last, compile time apart (CPU
-seconds), and what a step costs with the compilation spread over `SEARCH_STEPS` child-steps. PyTorch is optional:
-`pip install "nasjax[bench]"`.
+`lax.scan` over steps, once with XLA's layers and, where there is a compiler, once with the C++ layers. Engines take
+turns within a round. Prints one Markdown table: CPU milliseconds per training step of one child (median, smallest and
+largest round), the ratio to PyTorch's channels_last, compile time apart (CPU seconds of JAX; the C++ layers are
+compiled once for all programs and not counted), and what a step costs with the compilation spread over `SEARCH_STEPS`
+child-steps. PyTorch is optional: `pip install "nasjax[bench]"`.
 """
 
 import argparse
 import functools
 import os
-import pathlib
 import platform
+import shutil
 import statistics
 import time
 from collections.abc import Callable
@@ -60,12 +61,12 @@ def batch_of(setting: Setting) -> tuple[np.ndarray, np.ndarray]:
     return images, rng.integers(0, 10, setting.batch).astype(np.int32)
 
 
-def training(setting: Setting, steps: int, form: str = "switch") -> Callable[..., Any]:
+def training(setting: Setting, steps: int) -> Callable[..., Any]:
     """Returns `train(weights[K], operations int32[K, 6], images, labels) -> losses float32[K, steps]`."""
     skeleton = Skeleton(setting.channels, setting.cells, setting.side)
 
     def loss(weights: Any, operations: jax.Array, images: jax.Array, labels: jax.Array) -> jax.Array:
-        logits, _ = skeleton.apply_operations(weights, operations, images, form=form)
+        logits, _ = skeleton.apply_operations(weights, operations, images)
         target = optax.smooth_labels(jax.nn.one_hot(labels, 10), SMOOTHING)
         return optax.softmax_cross_entropy(logits, target).mean()
 
@@ -83,8 +84,6 @@ def training(setting: Setting, steps: int, form: str = "switch") -> Callable[...
 
             return jax.lax.scan(step, (start, jax.tree.map(jnp.zeros_like, start)), None, steps)[1]
 
-        if form == "dense":
-            return jax.vmap(lambda w, o: child((w, o)))(weights, operations)
         return jax.lax.map(child, (weights, operations))
 
     return jax.jit(train)
@@ -93,8 +92,9 @@ def training(setting: Setting, steps: int, form: str = "switch") -> Callable[...
 class Ours:
     """This engine: all children in one program."""
 
-    def __init__(self, setting: Setting, steps: int, form: str) -> None:
-        """Compiles; `compile_seconds` is CPU time."""
+    def __init__(self, setting: Setting, steps: int, native: bool) -> None:
+        """Compiles; `compile_seconds` is CPU time. `native` = with the C++ layers, compiled before."""
+        os.environ["NASJAX_NATIVE"] = str(int(native))  # read when the program is traced
         skeleton = Skeleton(setting.channels, setting.cells, setting.side)
         keys = jax.random.split(jax.random.key(0), setting.children)
         weights = jax.jit(jax.vmap(skeleton.init))(keys)
@@ -102,8 +102,11 @@ class Ours:
         arguments = (weights, operations, *map(jnp.asarray, batch_of(setting)))
         jax.block_until_ready(arguments)
         start = time.process_time()
-        self.program = training(setting, steps, form).lower(*arguments).compile()
+        lowered = training(setting, steps).lower(*arguments)
+        self.program = lowered.compile()
         self.compile_seconds = time.process_time() - start
+        if native != ("nasjax_edge_forward" in lowered.as_text()):
+            raise RuntimeError(f"the program is not the one asked for (C++ layers: {native})")
         self.arguments = arguments
         self.child_steps = setting.children * steps
         self.losses = np.asarray(self.program(*arguments))
@@ -111,6 +114,7 @@ class Ours:
             raise RuntimeError("a child diverged: the timing would mean nothing")
 
     def milliseconds(self) -> float:
+        """Returns the CPU time of a child-step."""
         start = time.process_time()
         jax.block_until_ready(self.program(*self.arguments))
         return 1e3 * (time.process_time() - start) / self.child_steps
@@ -151,6 +155,7 @@ class Torch:
                 optimiser.step()
 
     def milliseconds(self) -> float:
+        """Returns the CPU time of a child-step."""
         start = time.process_time()
         self._train(self.steps)
         return 1e3 * (time.process_time() - start) / self.child_steps
@@ -202,4 +207,63 @@ def torch_network(cell: np.ndarray, setting: Setting) -> Any:
     for stage in range(3):
         parts += [Residual(c << stage - 1)] if stage else []
         parts += [Summed(c << stage) for _ in range(setting.cells)]
-    return nn.Sequential(*parts, nn.BatchNorm2d(4 * c), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4 * c, 10))
+    return nn.Sequential(
+        *parts, nn.BatchNorm2d(4 * c), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4 * c, 10)
+    )
+
+
+def check_parameter_counts() -> None:
+    """Refuses to time a network that is not the published one (C = 16, N = 5: no operation, six 3x3 convolutions)."""
+    published = Setting(1, 1, 32, 16, 5)
+    for label, expected in ((0, 73_306), (3, 1_531_546)):
+        found = sum(p.numel() for p in torch_network(np.full(6, label), published).parameters())
+        if found != expected:
+            raise RuntimeError(f"the network in PyTorch has {found} parameters instead of {expected}")
+
+
+def timed(setting: Setting, steps: int, rounds: int, with_torch: bool) -> dict[str, tuple[list[float], float]]:
+    """Returns for each engine its milliseconds a child-step in each round and its CPU seconds of compilation."""
+    engines: dict[str, Ours | Torch] = {"XLA": Ours(setting, steps, False)}
+    if shutil.which("g++"):
+        engines["XLA and C++ layers"] = Ours(setting, steps, True)
+    if with_torch:
+        engines["PyTorch NCHW"] = Torch(setting, steps, channels_last=False)
+        engines["PyTorch channels_last"] = Torch(setting, steps, channels_last=True)
+    times: dict[str, list[float]] = {name: [] for name in engines}
+    for k in range(rounds):
+        names = list(engines)
+        for name in names[k % len(names) :] + names[: k % len(names)]:  # no engine always follows the same one
+            times[name].append(engines[name].milliseconds())
+    return {name: (times[name], engine.compile_seconds) for name, engine in engines.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--settings", default=",".join(SETTINGS))
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--no-torch", action="store_true")
+    arguments = parser.parse_args()
+    if not arguments.no_torch:
+        check_parameter_counts()
+
+    print(
+        f"{platform.machine()}, jax {jax.__version__}; CPU milliseconds per child-step of {arguments.rounds} rounds\n"
+    )
+    print("| setting | engine | median (range) | to channels_last | compile, CPU-s | with compile |")
+    print("|---|---|---|---|---|---|")
+    for name in arguments.settings.split(","):
+        results = timed(SETTINGS[name], arguments.steps, arguments.rounds, not arguments.no_torch)
+        reference = statistics.median(results.get("PyTorch channels_last", ([float("nan")], 0))[0])
+        for engine, (times, compiling) in results.items():
+            middle = statistics.median(times)
+            total = middle + 1e3 * compiling / SEARCH_STEPS
+            spread = f"{middle:.1f} ({min(times):.1f} to {max(times):.1f})"
+            print(
+                f"| {name} | {engine} | {spread} | {middle / reference:.2f} | {compiling:.1f} | {total:.1f} |",
+                flush=True,
+            )
+
+
+if __name__ == "__main__":
+    main()

@@ -2,6 +2,7 @@
 
 import functools
 import importlib.metadata
+import os
 import platform
 import resource
 from typing import Any
@@ -15,11 +16,15 @@ _compiled = {"seconds": 0.0, "programs": 0.0}
 
 
 def describe() -> dict[str, Any]:
-    """Returns {"versions": {library: version}, "devices": {"platform", "kind", "count"}}; initialises the devices."""
+    """Returns {"versions": {library: version}, "devices": {"platform", "kind", "count"}, "native_layers": bool}.
+
+    Initialises the devices.
+    """
     devices = jax.devices()
     return {
         "versions": {"python": platform.python_version(), **{name: _version(name) for name in _LIBRARIES}},
         "devices": {"platform": devices[0].platform, "kind": devices[0].device_kind, "count": len(devices)},
+        "native_layers": os.environ.get("NASJAX_NATIVE") == "1",  # other last bits: a run that changes it says so
     }
 
 

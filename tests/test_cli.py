@@ -411,4 +411,6 @@ def test_a_warning_is_one_line(nasjax_main, monkeypatch):
     monkeypatch.setattr(search, "run_search", warned)
     status, _, err = nasjax_main("search", TOY, "--run", "warned")
     assert status == 0
-    assert [line for line in err.splitlines() if "out of memory" in line] == ["nasjax: out of memory with 8 children at once; going on with 4"]
+    assert [line for line in err.splitlines() if "out of memory" in line] == [
+        "nasjax: out of memory with 8 children at once; going on with 4"
+    ]

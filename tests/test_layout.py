@@ -145,6 +145,7 @@ def test_wheel_holds_the_tree_and_runs_from_another_folder(tmp_path):
         name.replace(".", "/") + ("/__init__.py" if p.name == "__init__.py" else ".py") for name, p in MODULES.items()
     }
     data = {f"nasjax/spaces/{path.name}" for path in (ROOT / "spaces").glob("*.npz")}
+    data |= {f"nasjax/train/networks/{path.name}" for path in (ROOT / "train" / "networks").glob("*.cc")}
     assert names == expected | data | {"nasjax/py.typed"}
 
     target = tmp_path / "installed"

@@ -27,6 +27,7 @@ from jax.sharding import Mesh, PartitionSpec
 
 from nasjax.base import Arch, Key, PyTree
 from nasjax.train.data import Data, Task
+from nasjax.train.networks import native
 from nasjax.train.recipe import Hyper, Network, Recipe, Scores, train_child
 
 Executor: TypeAlias = Literal["auto", "map", "vmap", "shard", "pmap", "static"]
@@ -131,7 +132,7 @@ class Population:
             program = _static_program(*fixed, _Concrete(jax.tree.map(np.asarray, arch)))
             alone: Scores = jax.tree.map(lambda leaf: leaf[None], program(self.data, key, hyper))
             return alone
-        return _program(self.executor, *fixed, self._devices())(self.data, given)
+        return _program(self.executor, *fixed, self._devices(), native.wanted())(self.data, given)
 
 
 def choose() -> Executor:
@@ -178,7 +179,10 @@ def _share(network: Network, recipe: Recipe, task: Task, how: str) -> Program:
 
 
 @functools.lru_cache(maxsize=16)
-def _program(executor: str, network: Network, recipe: Recipe, task: Task, num_devices: int) -> Program:
+def _program(
+    executor: str, network: Network, recipe: Recipe, task: Task, num_devices: int, native_layers: bool
+) -> Program:
+    del native_layers  # read again when the program is traced; here it keeps the two programs apart
     if executor in ("map", "vmap"):
         program: Program = jax.jit(_share(network, recipe, task, executor))
         return program

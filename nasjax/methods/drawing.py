@@ -96,15 +96,15 @@ def prior_marginals(space: Generable, key: Key, num: int) -> Marginals:
     rows = jax.vmap(space.to_rows)(from_prior(space, key, num).archs)
     index = jnp.arange(alphabet.num_nodes)
     exists = index[None] < rows.size[:, None]
-    pair = exists[:, :, None] & (index[None, :] < index[:, None])[None]
+    pair = exists[:, :, None] & (index[None, None, :] < index[None, :, None])
     present = pair & (rows.edges > 0)
 
     def shares(labels: Array, count: int, mask: Array) -> Array:
-        hits = (labels[..., None] == jnp.arange(count)) & mask[..., None]
-        return hits.reshape(-1, count).sum(0, dtype=jnp.float32) / jnp.maximum(mask.sum(dtype=jnp.float32), 1)
+        hits = (labels.reshape(-1, 1) == jnp.arange(count)[None]) & mask.reshape(-1, 1)
+        return hits.sum(0, dtype=jnp.float32) / jnp.maximum(mask.sum(dtype=jnp.float32), 1)
 
     edge = present.sum(dtype=jnp.float32) / jnp.maximum(pair.sum(dtype=jnp.float32), 1)
-    modelled = exists & (index >= alphabet.first_labelled)[None]
+    modelled = exists & (index[None] >= alphabet.first_labelled)
     labels = shares(rows.edges, alphabet.edge_labels, present)
     return Marginals(edge, labels, shares(rows.nodes, alphabet.node_labels, modelled))
 

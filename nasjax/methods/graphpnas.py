@@ -233,7 +233,7 @@ def _refit(plan: _Plan, state: State, key: Key, step: Array) -> Learner:
     best = elites.choose(past, np.array(plan.sizes, np.int32), allowed, noise, elite_key)
     weights = elites.elite_weights(settings.weights, best, settings.weight_temperature)
     if settings.objective == "nll":  # so that a step's mean is that of Σ w · nll / Σ w
-        weights = weights * best.size / jnp.maximum(weights.sum(), 1e-9)
+        weights = weights * best.size.astype(jnp.float32) / jnp.maximum(weights.sum(), 1e-9)
     graphs = jax.vmap(plan.space.to_rows)(best.archs)
 
     epochs, start = _epochs(plan, step), _fresh(plan, start_key)

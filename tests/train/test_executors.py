@@ -214,7 +214,7 @@ def test_the_compiled_population_has_no_naive_convolution():
     (A training step alone: test_nasbench201_network.py.)
     """
     task = dataclasses.replace(tiny.TASK, resolution=8)
-    program = executors._program("map", Skeleton(16, 1, 8, 3, 1), Recipe(epochs=2, batch=6), task, 2)
+    program = executors._program("map", Skeleton(16, 1, 8, 3, 1), Recipe(epochs=2, batch=6), task, 2, False)
 
     def shaped(leaf):
         shape = tuple(8 if side == 4 else side for side in leaf.shape)

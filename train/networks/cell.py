@@ -6,7 +6,7 @@ agree.
 """
 
 from collections.abc import Callable
-from typing import NamedTuple, TypeAlias, TypeVar
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,7 @@ from jax import lax
 from nasjax.base import Array
 from nasjax.spaces.nasbench201 import EDGES, OPERATIONS
 from nasjax.train.networks import convolution as layers
+from nasjax.train.networks import native
 from nasjax.train.networks.convolution import Moments, Norm
 
 NUM_NODES = 4
@@ -125,7 +126,7 @@ def _forward(weights: CellWeights, operations: Array, x: Array) -> tuple[tuple[A
     nodes: list[Array | None] = [x, None, None, None]
     saved, used = [], []
     for edge, (source, target) in enumerate(EDGES):
-        y, convolved, moments = lax.switch(operations[edge], _FORWARD, _at(weights, edge), nodes[source])
+        y, convolved, moments = _edge_forward(operations[edge], _at(weights, edge), nodes[source])
         so_far = nodes[target]
         nodes[target] = y if so_far is None else so_far + y
         saved.append(convolved)
@@ -142,7 +143,7 @@ def _trained_backward(residuals: _Residuals, cotangents: tuple[Array, Moments]) 
     for edge in reversed(range(len(EDGES))):
         source, target = EDGES[edge]
         w, m = _at(weights, edge), _at(moments, edge)
-        dx, dw = lax.switch(operations[edge], _BACKWARD, w, nodes[source], saved[edge], m, dnodes[target])
+        dx, dw = _edge_backward(operations[edge], w, nodes[source], saved[edge], m, dnodes[target])
         so_far = dnodes[source]
         dx = dx if so_far is None else so_far + dx
         dnodes[source] = dx
@@ -151,6 +152,26 @@ def _trained_backward(residuals: _Residuals, cotangents: tuple[Array, Moments]) 
 
 
 _trained.defvjp(_forward, _trained_backward)
+
+
+def _edge_forward(operation: Array, w: CellWeights, x: Any) -> tuple[Array, Array, Moments]:
+    """One operation, chosen in C++ or by `lax.switch`."""
+    if native.covers(x.dtype, x.shape[-1]):
+        y, convolved, *moments = native.edge_forward(operation, x, _flat(w))
+        return y, convolved, Moments(*moments)
+    result: tuple[Array, Array, Moments] = lax.switch(operation, _FORWARD, w, x)
+    return result
+
+
+def _edge_backward(
+    operation: Array, w: CellWeights, x: Any, convolved: Array, moments: Moments, dy: Any
+) -> tuple[Array, CellWeights]:
+    if native.covers(x.dtype, x.shape[-1]):
+        dx, *dw = native.edge_backward(operation, x, convolved, *moments, _flat(w), dy)
+        conv1, scale1, shift1, conv3, scale3, shift3 = dw
+        return dx, CellWeights(conv1, Norm(scale1, shift1), conv3, Norm(scale3, shift3))
+    result: tuple[Array, CellWeights] = lax.switch(operation, _BACKWARD, w, x, convolved, moments, dy)
+    return result
 
 
 def _conv_forward(name: int) -> _ForwardBranch:
@@ -217,6 +238,10 @@ def _evaluated(weights: CellWeights, operations: Array, x: Array, moments: Momen
 def _neutral(x: Array) -> Moments:
     """Moments of an edge without a convolution."""
     return Moments(jnp.zeros(x.shape[-1:], x.dtype), jnp.ones(x.shape[-1:], x.dtype))
+
+
+def _flat(w: CellWeights) -> tuple[Array, ...]:
+    return (w.conv1, *w.norm1, w.conv3, *w.norm3)
 
 
 def _at(tree: _Tree, edge: int) -> _Tree:

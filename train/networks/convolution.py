@@ -17,6 +17,7 @@ import numpy as np
 from jax import lax
 
 from nasjax.base import Array
+from nasjax.train.networks import native
 
 EPSILON = 1e-5  # added to the variance, as everywhere in the field
 _LAYOUT = ("NHWC", "HWIO", "NHWC")
@@ -37,8 +38,9 @@ class Moments(NamedTuple):
 
 
 def relu(x: Array) -> Array:
-    """Returns max(x, 0)."""
-    return jnp.maximum(x, jnp.zeros((), x.dtype))
+    """Returns max(x, 0); its derivative at 0 is 0, where that of `jnp.maximum` is 1/2."""
+    y: Array = jax.nn.relu(x)
+    return y
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
@@ -76,6 +78,8 @@ def conv3x3_kernel_gradient(x: Array, dy: Array, stride: int = 1, gemm: bool = F
     if gemm:
         patches = _patches(x, stride).reshape(-1, 9 * channels)
         return (patches.T @ dy.reshape(-1, outputs)).reshape(3, 3, channels, outputs)
+    if native.covers(x.dtype, outputs):
+        return native.conv3x3_kernel_gradient(x, dy, stride)
     gradient = lax.conv_general_dilated(
         x.transpose(3, 1, 2, 0),
         dy.transpose(1, 2, 0, 3),
@@ -92,6 +96,8 @@ def conv3x3_data_gradient(kernel: Array, dy: Array, stride: int = 1, gemm: bool 
     if stride == 1:
         return _conv3x3(dy, jnp.flip(kernel, (0, 1)).swapaxes(2, 3), 1, gemm)
     channels, outputs = kernel.shape[2:]
+    if not gemm and native.covers(dy.dtype, channels):
+        return native.conv3x3_data_gradient(kernel, dy, stride)
     batch, height, width, _ = dy.shape
     images = jnp.zeros((batch, stride * height, stride * width, channels), dy.dtype)  # for its shape alone
     patches = dy.reshape(-1, outputs) @ kernel.reshape(9 * channels, outputs).T
@@ -142,6 +148,16 @@ def batch_norm(x: Array, norm: Norm, moments: Moments | None = None) -> tuple[Ar
         y, mean, variance = _batch_norm(x, norm.scale, norm.shift)
         return y, Moments(lax.stop_gradient(mean), lax.stop_gradient(variance))
     return normalise(x, norm, moments), moments
+
+
+def relu_conv_norm(
+    x: Array, kernel: Array, norm: Norm, stride: int, moments: Moments | None = None, gemm: bool = False
+) -> tuple[Array, Moments]:
+    """Returns `batch_norm` of `conv3x3` of ReLU(x): one C++ call where `native` is on and covers it."""
+    if moments is None and not gemm and native.covers(x.dtype, *kernel.shape[2:]):
+        y, mean, variance = native.relu_conv_norm(x, kernel, norm.scale, norm.shift, stride)
+        return y, Moments(lax.stop_gradient(mean), lax.stop_gradient(variance))
+    return batch_norm(conv3x3(relu(x), kernel, stride, gemm), norm, moments)
 
 
 def normalise(x: Array, norm: Norm, moments: Moments) -> Array:
@@ -210,6 +226,8 @@ _batch_norm.defvjp(_batch_norm_forward, _batch_norm_backward)
 
 def _conv3x3(x: Array, kernel: Array, stride: int, gemm: bool) -> Array:
     channels, outputs = kernel.shape[2:]
+    if not gemm and native.covers(x.dtype, outputs):
+        return native.conv3x3(x, kernel, stride)
     if gemm or x.shape[1] <= 2 or channels <= 8:  # narrow: one tall matrix product beats XLA's convolution
         patches = _patches(x, stride)
         return patches @ kernel.reshape(9 * channels, outputs)

@@ -183,7 +183,9 @@ class Skeleton:
           plain: XLA's own operations differentiated by JAX, with nothing of ours: the reference, and the fast form on
             accelerators; on a CPU slow inside loops. None = plain everywhere but on CPUs.
         """
-        return self.static_apply_operations(params, np.asarray(edge_operations(arch)), images, statistics, plain)
+        with jax.ensure_compile_time_eval():  # inside `jit` too
+            operations = np.asarray(edge_operations(arch))
+        return self.static_apply_operations(params, operations, images, statistics, plain)
 
     def static_apply_operations(
         self,
@@ -213,7 +215,7 @@ class Skeleton:
         for stage in range(STAGES):
             if stage:
                 moments = given.reductions[stage - 1] if given else (None, None)
-                x, used = _reduce(params.reductions[stage - 1], x, moments, conv, norm)
+                x, used = _reduce(params.reductions[stage - 1], x, moments, gemm, plain)
                 reductions.append(used)
             x, stacked = _stage(cell, params.cells[stage], x, given and given.cells[stage])
             cells.append(stacked)
@@ -283,10 +285,15 @@ def _stage(cell: _Cell, weights: CellWeights, x: Array, moments: _Moments) -> tu
 
 
 def _reduce(
-    w: ReductionWeights, x: Array, moments: tuple[_Moments, _Moments], conv: _Conv, norm: _BatchNorm
+    w: ReductionWeights, x: Array, moments: tuple[_Moments, _Moments], gemm: bool, plain: bool
 ) -> tuple[Array, tuple[Moments, Moments]]:
-    y, first = norm(conv(layers.relu(x), w.first, 2), w.first_norm, moments[0])
-    y, second = norm(conv(layers.relu(y), w.second, 1), w.second_norm, moments[1])
+    def layer(x: Array, kernel: Array, norm: Norm, stride: int, given: _Moments) -> tuple[Array, Moments]:
+        if plain:
+            return layers.plain_batch_norm(layers.plain_conv3x3(layers.relu(x), kernel, stride), norm, given)
+        return layers.relu_conv_norm(x, kernel, norm, stride, given, gemm)
+
+    y, first = layer(x, w.first, w.first_norm, 2, moments[0])
+    y, second = layer(y, w.second, w.second_norm, 1, moments[1])
     return y + layers.average_pool2x2(x) @ w.shortcut, (first, second)
 
 
