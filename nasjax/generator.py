@@ -250,10 +250,12 @@ def loss(
     else:
         size = rows.size.astype(terms.edges.dtype)
         per_row = terms.labels / jnp.maximum(terms.num_labels, 1)
-        total = -terms.edges.sum() / (size * (size + 1) / 2)
+        total = -terms.edges.sum() / jnp.maximum(size * (size + 1) / 2, 1)
         total = total - NODE_WEIGHT * terms.nodes.sum() / jnp.maximum(terms.num_nodes, 1)
         total = total - LABEL_WEIGHT * per_row.sum()
-    return weight.astype(total.dtype) * jnp.where(terms.outside, jnp.asarray(jnp.inf, total.dtype), total)
+    weight = weight.astype(total.dtype)
+    excluded = terms.outside & (weight != 0)  # a row of an archive that is not full yet weighs nothing
+    return jnp.where(excluded, jnp.asarray(jnp.inf, total.dtype), weight * total)
 
 
 def row_subset(key: Key, config: GeneratorConfig, num: int) -> Array:
@@ -377,7 +379,7 @@ def _rounds(config: GeneratorConfig, rounds: Round, table: Slots, inputs: Featur
 def _edge_logits(params: Params, passed: _Passed) -> _SlotLogits:
     table, h = passed.table, passed.after
     difference = h[table.new] - h
-    mean = _row_matrix(table)
+    mean = _row_matrix(table).astype(np.float64)  # rounded once, to the dtype of the parameters
     mean = mean / mean.sum(1, keepdims=True)
     mixture = jnp.asarray(mean, h.dtype) @ _head(params.mixture, difference)  # the self pair is part of the mean
     label = None if params.label is None else _head(params.label, difference)

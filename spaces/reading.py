@@ -73,4 +73,6 @@ class Reader:
 
 
 def _shorten(text: str) -> str:
-    return ascii(text[:_SHOWN]) + ("…" if len(text) > _SHOWN else "")
+    shown = ascii(text[:_SHOWN])  # up to ten characters for one that has to be escaped
+    cut = len(text) > _SHOWN or len(shown) > 2 * _SHOWN
+    return shown[: 2 * _SHOWN] + ("…" if cut else "")

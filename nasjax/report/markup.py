@@ -129,6 +129,8 @@ def label(name: str) -> str:
     known = {
         "val_acc": "validation accuracy",
         "test_acc": "test accuracy",
+        "val_ce": "validation cross-entropy",
+        "test_ce": "test cross-entropy",
         "params": "parameters",
         "macs": "multiply-adds",
         "flops": "FLOPs",

@@ -119,10 +119,15 @@ def told(space, seen_space, budget, rows):
     return history.add(seen_space, history.empty(seen_space, budget), proposals, evaluation)
 
 
-def asked(settings, past, budget, step=9):
+@functools.cache
+def built(settings, budget):
     method = settings.build(TOY, budget)
-    state = method.init(jax.random.key(0))._replace(history=past)
-    return quick_jit(method.ask)(state, jax.random.key(1), jnp.int32(step))[0]
+    return method.init(jax.random.key(0)), quick_jit(method.ask)
+
+
+def asked(settings, past, budget, step=9):
+    state, ask = built(settings, budget)
+    return ask(state._replace(history=past), jax.random.key(1), jnp.int32(step))[0]
 
 
 def test_asks_for_the_one_class_that_is_missing():
@@ -149,7 +154,7 @@ def test_by_encoding_asks_for_the_one_string_that_is_missing():
         assert int(TOY.index(jax.tree.map(lambda leaf: leaf[0], proposals.archs))) == missing
 
 
-@pytest.mark.parametrize("fidelity", ["paper", "code", "improved"])
+@pytest.mark.parametrize("fidelity", ["paper", "code", pytest.param("improved", marks=pytest.mark.slow)])
 def test_a_budget_of_100_is_100_queries(fidelity):
     """By canonical key, or ("code") by string; the last batch of 8 is half dead."""
     space = NasBench201(prior="no_none")
@@ -258,7 +263,11 @@ def test_all_switches_are_searched_with():
     assert {name for names in TOGETHER for name in names} == set(SWITCHES)
 
 
-@pytest.mark.parametrize("names", [*TOGETHER, *ALONE], ids=" + ".join)
+QUICK = (1, 3, 7)
+MANY = [names if i in QUICK else pytest.param(names, marks=pytest.mark.slow) for i, names in enumerate(TOGETHER)]
+
+
+@pytest.mark.parametrize("names", [*MANY, *ALONE], ids=" + ".join)
 def test_every_switch_searches(names):
     """The budget is kept, nothing is asked twice, and what is generated is in the generator's support."""
     settings = functools.reduce(lambda a, b: a | b, (SWITCHES[name] for name in names))
@@ -278,7 +287,14 @@ def test_every_switch_searches(names):
 
 
 @pytest.mark.parametrize(
-    "switch", [{}, {"node_label_input": True}, {"label_after_edges": True}, {"node_order": "augment"}]
+    "switch",
+    [
+        {"node_label_input": True, "label_after_edges": True, "node_order": "augment"},
+        *(
+            pytest.param(switch, marks=pytest.mark.slow)
+            for switch in ({}, {"node_label_input": True}, {"label_after_edges": True}, {"node_order": "canonical"})
+        ),
+    ],
 )
 def test_node_labels_search(switch):
     space = ToyNodes()
@@ -336,7 +352,7 @@ def test_it_learns_and_the_controls_do_not():
     """
     space = NasBench201(op_names=("skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3"))
     evaluator = additive(space, 5, noise=0.3)
-    learner = GraphPNAS(explore_iters=2, elite=6, epochs=20, hidden=16, rounds=2)
+    learner = GraphPNAS(explore_iters=2, elite=6, epochs=60, learning_rate=3e-3, hidden=16, rounds=2)
     learned = gains(learner, space, evaluator, 10)
     assert stats.sign_flip_test(learned) < 0.01
     assert learned.mean() > 1

@@ -63,14 +63,14 @@ def test_executors_agree_in_float32():
 
 @pytest.mark.parametrize("executor", ["shard", "pmap"])
 def test_two_devices_give_the_bits_of_one(executor):
-    """At three children a device; against plain `map`, another program, the same up to rounding."""
+    """At three children a device. The real network's are the same bit for bit: `test_the_real_network_s_bits`."""
     assert jax.device_count() == 2
     archs, keys = tiny.children(6)
     two = population(executor).train(archs, keys)
     one = population(executor, chunk=3)
     one.num_devices = 1
-    same_bits(one.train(archs, keys), two)
-    close(population("map").train(archs, keys), two, rtol=1e-5)
+    close(one.train(archs, keys), two, rtol=5e-7)  # a bit: XLA fuses this tiny network's loop otherwise for two devices
+    close(population("map").train(archs, keys), two, rtol=5e-7)
 
 
 @pytest.mark.parametrize("executor", PARALLEL)
@@ -193,6 +193,17 @@ def test_the_executor_is_chosen_by_the_devices(monkeypatch):
     assert executors.choose() == "map"
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     assert executors.choose() == "vmap"
+
+
+@pytest.mark.slow
+def test_the_real_network_s_bits():
+    """NAS-Bench-201's skeleton as `digits` trains it, eight children: two devices, one device, `map` and `pmap`."""
+    skeleton, recipe = Skeleton(8, 1, 4, 3, 1), Recipe(epochs=3, batch=6, learning_rate=0.05)
+    archs, keys = tiny.children(4, seed=5)
+    fixed = (skeleton, recipe, tiny.TASK, tiny.data())
+    reference = Population(*fixed, "shard").train(archs, keys)
+    for other in (Population(*fixed, "shard", 2, 1), Population(*fixed, "map", 2), Population(*fixed, "pmap")):
+        same_bits(other.train(archs, keys), reference)
 
 
 @pytest.mark.slow
