@@ -73,10 +73,16 @@ class GeneratorConfig:
         for name in ("rounds", "mixture", "attention"):
             if getattr(self, name) < 1:
                 raise ValueError(f"generator: {name} is {getattr(self, name)}; at least 1")
+        for what in ("edge", "node"):
+            labels, masked = getattr(self.alphabet, f"{what}_labels"), getattr(self.alphabet, f"masked_{what}s")
+            if not set(masked) <= set(range(labels)):
+                raise ValueError(f"generator: masked {what} labels are {masked}; of 0..{labels - 1}")
         if self.none_label not in ("mask", "code"):
             raise ValueError(f"generator: none_label is {self.none_label!r}; 'mask' or 'code'")
         if self.form not in ("dense", "jraph"):
             raise ValueError(f"generator: form is {self.form!r}; 'dense' or 'jraph'")
+        if any(mask.size and not mask.any() for mask in (self.edge_mask, self.node_mask)):
+            raise ValueError("generator: the masks leave no label that could be written")
         if (self.node_label_input or self.label_after_edges) and not self.alphabet.node_labels:
             raise ValueError("generator: node_label_input and label_after_edges need nodes with labels")
 

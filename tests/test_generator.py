@@ -36,7 +36,6 @@ NB201 = Alphabet(4, edge_labels=5)
 NB101 = Alphabet(7, node_labels=5, stop_label=4)
 TOY = Alphabet(3, edge_labels=4)
 TOY_NODES = Alphabet(3, node_labels=3, first_labelled=1)
-FORMS = ("jraph", "dense")
 
 # Compiling is nearly all that these tests cost; programs that run long are compiled as usual.
 quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
@@ -747,3 +746,16 @@ def test_row_weights_are_unbiased():
 def test_sizes_that_do_not_fit(kwargs, message):
     with pytest.raises(ValueError, match=message):
         GeneratorConfig(**kwargs)
+
+
+@pytest.mark.parametrize(
+    ("alphabet", "message"),
+    [
+        (Alphabet(3, edge_labels=4, masked_edges=(1, 2, 3)), "the masks leave no label"),
+        (Alphabet(3, edge_labels=4, masked_edges=(4,)), r"masked edge labels are \(4,\); of 0..3"),
+        (Alphabet(3, node_labels=2, masked_nodes=(0, 1)), "the masks leave no label"),
+    ],
+)
+def test_masks_that_leave_nothing_are_refused(alphabet, message):
+    with pytest.raises(ValueError, match=message):
+        GeneratorConfig(alphabet)
