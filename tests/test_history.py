@@ -107,7 +107,8 @@ def proposed(space, proposals):
 
 def test_the_spaces_are_what_the_tests_need():
     assert isinstance(TOY, Enumerable)
-    assert isinstance(KEYED, Space)
+    # What is looked up dynamically counts for Python 3.11's isinstance only, so the members are named here.
+    assert all(hasattr(KEYED, name) for name in vars(Space) if not name.startswith("_"))
     assert not isinstance(KEYED, Enumerable)
 
 
