@@ -6,7 +6,6 @@ and keeps no digest. Files written here open with `numpy.load(..., allow_pickle=
 
 import hashlib
 import io
-import math
 import zipfile
 from collections.abc import Mapping
 from typing import Any
@@ -15,6 +14,7 @@ import jax
 import numpy as np
 import numpy.typing as npt
 
+from nasjax import npy
 from nasjax.base import PyTree
 
 Arrays = dict[str, npt.NDArray[Any]]
@@ -39,7 +39,7 @@ def pack(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for name, array in [*arrays.items(), (_DIGEST, np.frombuffer(digest(arrays), np.uint8))]:
             if array.dtype.kind not in _KINDS:
-                raise ValueError(f"{name}: arrays of {array.dtype} cannot be stored; one of bool, int, float, str")
+                raise ValueError(f"{name}: arrays of {array.dtype} cannot be stored; one of {npy.names(_KINDS)}")
             member = io.BytesIO()
             np.lib.format.write_array(member, np.asarray(array, order="C"), allow_pickle=False)
             entry = zipfile.ZipInfo(name + ".npy", _DATE)
@@ -133,23 +133,8 @@ def _members(data: bytes) -> Arrays:
                 raise DamagedError(f"{name} is compressed, which nasjax never writes")
             if name in arrays:
                 raise DamagedError(f"{name} stands in it twice")
-            arrays[name] = _array(name, archive.read(entry))
+            try:
+                arrays[name] = npy.read(archive.read(entry), name, _KINDS)
+            except ValueError as error:
+                raise DamagedError(str(error)) from error
     return arrays
-
-
-def _array(name: str, data: bytes) -> npt.NDArray[Any]:
-    """Reads one NPY file. `numpy.load` would allocate what the header declares before it looks whether it is there."""
-    stream = io.BytesIO(data)
-    version = np.lib.format.read_magic(stream)
-    header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
-    if header is None:
-        raise DamagedError(f"{name}: NPY version {version}")
-    shape, fortran, dtype = header(stream)
-    body = data[stream.tell() :]
-    if dtype.hasobject or dtype.kind not in _KINDS or fortran or not dtype.isnative:
-        raise DamagedError(f"{name}: arrays of {dtype} are not read; one of bool, int, float, str")
-    if any(length < 0 for length in shape) or math.prod(shape) * dtype.itemsize != len(body):
-        raise DamagedError(f"{name}: {dtype}{list(shape)} declared, {len(body):,} bytes there")
-    if dtype.kind == "U" and (np.frombuffer(body, np.uint32) > 0x10FFFF).any():
-        raise DamagedError(f"{name}: not a text")
-    return np.frombuffer(body, dtype).reshape(shape)

@@ -44,8 +44,8 @@ class GeneratorConfig:
       none_label: whether an edge that exists may carry label 0: "mask" no, "code" yes, as in the published code.
       node_label_input: labels of old nodes enter the network.
       label_after_edges: a node's label is predicted from a second pass of the last round with its true edges.
-      form: "jraph", or "dense" with indices as 0/1 matrices; they agree. A refit step of NAS-Bench-201 takes 2.0 and 2.2
-        CPU-ms (benchmarks/generator.py).
+      form: "jraph", or "dense" with indices as 0/1 matrices; they agree. A refit step of NAS-Bench-201 takes 2.1 CPU-ms
+        in both (benchmarks/generator.py).
     """
 
     alphabet: Alphabet

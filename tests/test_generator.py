@@ -1,184 +1,44 @@
-"""The graph generator: numbers known beforehand, the slow form, normalisation, sampling, causality, gradients."""
+"""The graph generator: numbers known beforehand, the slow form, causality, gradients, parameters, refusals."""
 
 import dataclasses
 import functools
-import importlib.util
 import itertools
 import math
-import pathlib
-import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.stats
+import slow_generator as slow
+from generator_cases import (
+    NB101,
+    NB201,
+    TOY,
+    cell,
+    from_params,
+    losses_and_gradients,
+    parts,
+    quick_jit,
+    random_graphs,
+    rows_of,
+    sizes,
+    slow_evaluate,
+    stack,
+    tiny,
+    to_params,
+    tril,
+)
 
 from nasjax import generator
-from nasjax.base import Alphabet, Rows
-from nasjax.generator import GeneratorConfig, Params
-from nasjax.gnn import Dense, Round
-
-
-def load_slow():
-    """The slow form, as a module that exists once."""
-    path = pathlib.Path(__file__).parent / "slow_generator.py"
-    spec = importlib.util.spec_from_file_location("slow_generator", path)
-    module = sys.modules.setdefault("slow_generator", importlib.util.module_from_spec(spec))
-    if not hasattr(module, "evaluate"):
-        spec.loader.exec_module(module)
-    return module
-
-
-slow = load_slow()
-
-NB201 = Alphabet(4, edge_labels=5)
-NB101 = Alphabet(7, node_labels=5, stop_label=4)
-TOY = Alphabet(3, edge_labels=4)
-TOY_NODES = Alphabet(3, node_labels=3, first_labelled=1)
-
-# Compiling is nearly all that these tests cost; programs that run long are compiled as usual.
-quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+from nasjax.base import Alphabet
+from nasjax.generator import GeneratorConfig
 
 
 @pytest.fixture
 def x64():
     with jax.enable_x64(True):
         yield
-
-
-def tiny(alphabet, **kwargs):
-    """Small enough that compiling and 200,000 draws cost seconds."""
-    return GeneratorConfig(alphabet, hidden=16, rounds=2, mixture=3, attention=8, **kwargs)
-
-
-def sizes(config):
-    a = config.alphabet
-    switches = {"node_label_input": config.node_label_input, "label_after_edges": config.label_after_edges}
-    widths = (config.hidden, config.rounds, config.mixture, config.attention)
-    return slow.Sizes(a.num_nodes, a.node_labels, a.edge_labels, *widths, **switches)
-
-
-def to_params(p, dtype=np.float64):
-    """The slow form's parameters as ours."""
-
-    def layer(name):
-        weight, bias = p[name]
-        return Dense(weight.T.astype(dtype), bias.astype(dtype))
-
-    def head(name):
-        return tuple(layer((name, i)) for i in range(3)) if (name, 0) in p else None
-
-    num = sum(name[0] == "W1" for name in p)
-    parts = [[layer((part, r)) for r in range(num)] for part in slow.ROUND_PARTS]
-    stacked = Round(*(stack(layers) for layers in parts))
-    node_input = p[("node_input",)][0].T.astype(dtype) if ("node_input",) in p else None
-    found = Params(layer(("inp",)), stacked, *(head(name) for name in ("theta", "alpha", "phi", "psi")), node_input)
-    return jax.tree.map(jnp.asarray, found)
-
-
-def from_params(params):
-    """Ours as the slow form's, for gradients."""
-    params = jax.tree.map(np.asarray, params)
-    flat = {("inp",): params.project}
-    for part, layers in zip(slow.ROUND_PARTS, params.rounds, strict=True):
-        for r in range(layers.bias.shape[0]):
-            flat[part, r] = Dense(layers.weight[r], layers.bias[r])
-    for name, head in (("theta", params.edge), ("alpha", params.mixture), ("phi", params.node), ("psi", params.label)):
-        flat |= {(name, i): layer for i, layer in enumerate(head or ())}
-    found = {name: (np.asarray(layer.weight).T, np.asarray(layer.bias)) for name, layer in flat.items()}
-    if params.node_input is not None:
-        found[("node_input",)] = np.asarray(params.node_input).T, np.zeros(params.node_input.shape[1])
-    return found
-
-
-def tril(ops, num):
-    labels = np.zeros((num, num), int)
-    labels[np.tril_indices(num, -1)] = ops
-    return labels
-
-
-def cell(num, edges):
-    labels = np.zeros((num, num), int)
-    for sender, receiver in edges:
-        labels[receiver, sender] = 1
-    return labels
-
-
-def rows_of(edges, nodes=None, size=None):
-    edges = np.asarray(edges)
-    nodes = np.zeros(edges.shape[-1]) if nodes is None else nodes
-    return Rows(*(np.asarray(x, np.int32) for x in (edges, nodes, len(edges) if size is None else size)))
-
-
-def stack(many):
-    return jax.tree.map(lambda *leaves: np.stack(leaves), *many)
-
-
-@functools.partial(quick_jit, static_argnums=1)
-def parts(params, config, rows):
-    """What the slow form's `evaluate` says, for a batch of graphs; and the other objective."""
-    one = jnp.ones((), params.project.bias.dtype)
-
-    def each(row):
-        return {
-            "edges": generator.edge_log_prob(params, config, row),
-            "labels": generator.label_log_prob(params, config, row),
-            "log_prob": generator.log_prob(params, config, row),
-            "loss": generator.loss(params, config, row, one),
-            "nll": generator.loss(params, config, row, one, "nll"),
-        }
-
-    return jax.vmap(each)(rows)
-
-
-@functools.partial(quick_jit, static_argnums=1)
-def losses_and_gradients(params, config, rows, weight):
-    """Both objectives: losses [2] and gradients [2, ...], "code" first."""
-
-    def both(params):
-        losses = [generator.loss(params, config, rows, weight, objective) for objective in ("code", "nll")]
-        return jnp.stack(losses), jnp.stack(losses)
-
-    gradients, losses = jax.jacrev(both, has_aux=True)(params)
-    return losses, gradients
-
-
-@functools.partial(jax.jit, static_argnums=1)
-def log_probs(params, config, rows):
-    """float[n]; in chunks of equal size, so that a whole space fits into memory."""
-    num = rows.size.shape[0]
-    chunk = max(size for size in range(1, 129) if num % size == 0)
-    return jax.lax.map(lambda row: generator.log_prob(params, config, row), rows, batch_size=chunk)
-
-
-def support(alphabet):
-    """All that can be drawn, [(edges, nodes, size, ended)]."""
-    num, first = alphabet.num_nodes, max(alphabet.first_labelled, alphabet.stop_label is not None)
-    labels = range(alphabet.edge_labels or 2)
-    kinds = [x for x in range(max(alphabet.node_labels, 1)) if x not in alphabet.masked_nodes]
-    labels = [x for x in labels if x not in alphabet.masked_edges]
-    found = {}
-    for ops in itertools.product(labels, repeat=num * (num - 1) // 2):
-        for drawn in itertools.product(kinds, repeat=num - first):
-            edges, nodes = tril(ops, num), np.array([0] * first + list(drawn))
-            stops = [t for t in range(first, num) if nodes[t] == alphabet.stop_label]
-            size = stops[0] + 1 if stops else num
-            edges[size:], nodes[size:] = 0, 0
-            found[edges.tobytes(), nodes.tobytes()] = (edges, nodes, size, bool(stops) or alphabet.stop_label is None)
-    return list(found.values())
-
-
-def random_graphs(alphabet, num, seed, sizes=None):
-    """Graphs of the alphabet, [(edges, nodes, size)]."""
-    rng, found = np.random.default_rng(seed), []
-    labels = [x for x in range(alphabet.edge_labels or 2) if x not in alphabet.masked_edges]
-    kinds = [x for x in range(max(alphabet.node_labels, 1)) if x not in alphabet.masked_nodes]
-    for i in range(num):
-        edges = np.tril(rng.choice(labels, size=(alphabet.num_nodes,) * 2), -1)
-        nodes = rng.choice(kinds, size=alphabet.num_nodes)
-        found.append((edges, nodes, sizes[i % len(sizes)] if sizes else alphabet.num_nodes))
-    return found
 
 
 NB201_FACTS = {  # log p(A), label term and loss without the mask, the same two with it, log p(G) with it
@@ -311,12 +171,6 @@ SLOW_CASES = {
 }
 
 
-def slow_evaluate(p, config, edges, nodes, size):
-    a = config.alphabet
-    masks = {"masked_edges": a.masked_edges, "masked_nodes": a.masked_nodes, "first_labelled": a.first_labelled}
-    return slow.evaluate(p, sizes(config), edges, nodes, size, none_label=config.none_label, **masks)
-
-
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize(
     ("case", "form"),
@@ -414,105 +268,6 @@ def test_causality(case):
         assert np.abs(found.node[last] - base.node[last]).max() > 1e-4
     renamed = teacher_forced(params, config, rows_of(edges, (nodes + 1) % config.alphabet.node_labels))
     assert np.array_equal(renamed.edge[last], base.edge[last]) != config.node_label_input
-
-
-@pytest.mark.parametrize(
-    ("config", "num"),
-    [
-        (GeneratorConfig(TOY), 64),
-        (tiny(TOY_NODES), 72),
-        (tiny(TOY_NODES, node_label_input=True, label_after_edges=True), 72),
-        (tiny(NB201._replace(masked_edges=(0,))), 4096),
-        (tiny(Alphabet(3, node_labels=4, edge_labels=4, masked_nodes=(1,), masked_edges=(2,), first_labelled=1)), 243),
-        (tiny(Alphabet(4, node_labels=3, first_labelled=1, stop_label=2)), 2 + 2 * 8 + 2 * 2 * 3 * 64),
-    ],
-)
-def test_probabilities_sum_to_one(config, num):
-    """Over all graphs, with those that never end where there is a stop label."""
-    graphs = support(config.alphabet)
-    assert len(graphs) == num
-    rows = stack([rows_of(*graph[:3]) for graph in graphs])
-    params = to_params(slow.random_params(sizes(config), 8), np.float32)
-    assert abs(np.exp(np.asarray(log_probs(params, config, rows), float)).sum() - 1) < 1e-5
-
-
-def test_all_strings_of_nasbench201():
-    config = GeneratorConfig(NB201)
-    edges = np.zeros((5**6, 4, 4), int)
-    edges[(slice(None), *np.tril_indices(4, -1))] = list(itertools.product(range(5), repeat=6))
-    rows = Rows(jnp.asarray(edges, jnp.int32), jnp.zeros((5**6, 4), jnp.int32), jnp.full(5**6, 4, jnp.int32))
-    params = to_params(slow.sine_params(sizes(config)), np.float32)
-    log_p = np.asarray(log_probs(params, config, rows), float)
-    assert abs(np.exp(log_p).sum() - 1) < 1e-5
-    assert -(np.exp(log_p) * log_p).sum() == pytest.approx(8.2967997, abs=2e-6)
-
-
-def slow_probabilities(p, config):
-    """{(edges, nodes, size, ended): probability} of what is drawn."""
-    if config.none_label == "mask":
-        found = support(config.alphabet)
-        return {
-            (g[0].tobytes(), g[1].tobytes(), *g[2:]): math.exp(slow_evaluate(p, config, *g[:3])["log_prob"])
-            for g in found
-        }
-    num, total = config.alphabet.num_nodes, {}  # an edge may exist and yet be called 0
-    for ops in itertools.product(range(-1, config.alphabet.edge_labels), repeat=num * (num - 1) // 2):
-        raw = tril(ops, num)
-        present = np.tril(raw >= 0, -1)
-        edges = np.maximum(raw, 0)
-        log_p = slow.evaluate(p, sizes(config), edges, A=present, none_label="code")["log_prob"]
-        name = (edges.tobytes(), np.zeros(num, int).tobytes(), num, True)
-        total[name] = total.get(name, 0) + math.exp(log_p)
-    return total
-
-
-SAMPLED = {
-    "toy": (tiny(TOY), 1.0),
-    "toy at temperature 2": (tiny(TOY), 2.0),
-    "code": (tiny(TOY, none_label="code"), 1.0),
-    "toy_nodes": (tiny(TOY_NODES), 1.0),
-    "forced": (tiny(Alphabet(3, node_labels=3, edge_labels=4, first_labelled=1, masked_edges=(0, 2))), 1.0),
-    "stop": (tiny(Alphabet(3, node_labels=4, first_labelled=1, stop_label=3, masked_nodes=(1,))), 1.0),
-    "both switches": (
-        tiny(Alphabet(3, node_labels=2, edge_labels=3), node_label_input=True, label_after_edges=True),
-        0.7,
-    ),
-}
-
-
-@pytest.mark.parametrize("case", SAMPLED)
-def test_draws_follow_the_probabilities(case):
-    """Chi-square of 200,000 draws; nothing outside the support."""
-    config, temperature = SAMPLED[case]
-    p, draws = slow.random_params(sizes(config), 9, scale=1.5), 200_000
-    options = {"xla_backend_optimization_level": 1}
-    draw = jax.jit(generator.sample_batch, static_argnums=(1, 3), compiler_options=options)
-    rows, ended = draw(to_params(p, np.float32), config, jax.random.key(10), draws, temperature)
-    for head in ("theta", "alpha", "phi", "psi"):
-        if (head, 2) in p:
-            p[head, 2] = tuple(x / temperature for x in p[head, 2])
-    wanted = slow_probabilities(p, config)
-    assert sum(wanted.values()) == pytest.approx(1, abs=1e-12)
-    num = config.alphabet.num_nodes
-    flat = [np.asarray(x, int).reshape(draws, -1) for x in (rows.edges, rows.nodes, rows.size, ended)]
-    flat = np.concatenate(flat, axis=1)
-    code = flat @ 5 ** np.arange(flat.shape[1])  # one number a draw: quicker to count than rows
-    assert flat.min() >= 0
-    assert flat.max() < 5
-    _, places, counts = np.unique(code, return_index=True, return_counts=True)
-    seen = {}
-    for value, count in zip(flat[places], counts, strict=True):
-        edges, nodes = value[: num * num], value[num * num : -2]
-        seen[edges.tobytes(), nodes.tobytes(), int(value[-2]), bool(value[-1])] = count
-    assert not set(seen) - set(wanted)
-    expected = np.array([draws * probability for probability in wanted.values()])
-    observed = np.array([seen.get(name, 0) for name in wanted])
-    rare = expected < 10
-    if rare.any():
-        expected, observed = (np.append(x[~rare], x[rare].sum()) for x in (expected, observed))
-    assert expected.size > 30
-    assert expected.min() > 1
-    assert scipy.stats.chisquare(observed, expected).pvalue > 1e-3
 
 
 @pytest.mark.usefixtures("x64")
@@ -616,26 +371,6 @@ def test_precision_is_that_of_the_parameters():
         for function in (generator.log_prob, functools.partial(generator.loss, weight=weight)):
             found = jax.eval_shape(lambda p, function=function: function(p, MASKED, rows=MASKED_ROWS), params)
             assert found.dtype == dtype
-
-
-def test_many_generators_under_vmap():
-    """Seeds in one program: each says what it says alone; also the draws."""
-    config = SAMPLED["both switches"][0]
-    rows = rows_of(*random_graphs(config.alphabet, 1, 18)[0])
-    many = [to_params(slow.random_params(sizes(config), seed), np.float32) for seed in range(3)]
-    keys = jax.random.split(jax.random.key(0), 3)
-
-    def run(params, key):
-        return generator.log_prob(params, config, rows), generator.sample(params, config, key)
-
-    log_p, (drawn, ended) = quick_jit(jax.vmap(run))(stack(many), keys)
-    assert ended.all()
-    single = quick_jit(run)
-    for i, params in enumerate(many):
-        alone_log_p, (alone, _) = single(params, keys[i])
-        np.testing.assert_allclose(log_p[i], alone_log_p, rtol=1e-5)
-        jax.tree.map(lambda a, b, i=i: np.testing.assert_array_equal(a[i], b), drawn, alone)
-    assert len(set(np.asarray(log_p).tolist())) == 3
 
 
 def test_parameter_counts():

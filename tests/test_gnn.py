@@ -1,10 +1,7 @@
 """Gated message passing: both forms against the slow one on any graph, symmetry, absent edges, initial weights."""
 
 import functools
-import importlib.util
 import math
-import pathlib
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -12,22 +9,11 @@ import jraph
 import numpy as np
 import pytest
 import scipy.stats
+import slow_generator as slow
 
 from nasjax import gnn
 from nasjax.gnn import Dense, Round
 
-
-def load_slow():
-    """The slow form, as a module that exists once."""
-    path = pathlib.Path(__file__).parent / "slow_generator.py"
-    spec = importlib.util.spec_from_file_location("slow_generator", path)
-    module = sys.modules.setdefault("slow_generator", importlib.util.module_from_spec(spec))
-    if not hasattr(module, "evaluate"):
-        spec.loader.exec_module(module)
-    return module
-
-
-slow = load_slow()
 HIDDEN, FEATURES, WIDTH, ROUNDS, NODES = 5, 3, 4, 3, 6
 
 # Ascending receivers; a pair twice, a loop, and a node (5) that hears nothing.

@@ -2,36 +2,23 @@
 
 import dataclasses
 import gc
-import importlib.util
 import json
 import math
 import os
 import pathlib
-import sys
 import threading
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import toy_run
 
 from nasjax import machine, rundir
 from nasjax.methods.random_search import RandomSearch
 from nasjax.search import Budget, run_search, scan_search
 from nasjax.spaces.nasbench201 import NasBench201
 
-
-def load_toy_run():
-    """The user's config, as a module that exists once."""
-    path = pathlib.Path(__file__).parent / "configs" / "toy_run.py"
-    spec = importlib.util.spec_from_file_location("toy_run", path)
-    module = sys.modules.setdefault("toy_run", importlib.util.module_from_spec(spec))
-    if not hasattr(module, "config"):
-        spec.loader.exec_module(module)
-    return module
-
-
-toy_run = load_toy_run()
 SEARCH = toy_run.config()
 
 

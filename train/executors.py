@@ -9,9 +9,9 @@
 | `static` | one program an architecture | final trainings, reference |
 
 A child's result depends on its architecture, its key and its hyperparameters only, not on its neighbours, nor, at one
-number of children a device, on the number of devices: bit for bit. Between executors and widths it agrees up to rounding.
-When a device runs out of memory the number of children in flight is
-halved, which is said once; a child that does not fit alone is given up.
+number of children a device, on the number of devices: bit for bit for NAS-Bench-201's network (a test), up to rounding
+for any. Between executors and widths it agrees up to rounding. When a device runs out of memory the number of children in
+flight is halved, which is said once; a child that does not fit alone is given up.
 """
 
 import dataclasses

@@ -7,7 +7,6 @@ nowhere. Nothing that a header declares is allocated before it is limited, and n
 import contextlib
 import gzip
 import io
-import math
 import os
 import pathlib
 import re
@@ -17,8 +16,9 @@ import zipfile
 from collections.abc import Callable, Iterator
 from typing import IO, Any, NamedTuple, Protocol
 
-import numpy as np
 import numpy.typing as npt
+
+from nasjax import npy
 
 FILES = 250_000
 """Files in a folder or an archive; Tiny ImageNet has 120,609."""
@@ -196,22 +196,7 @@ def tar_tree(file: IO[bytes], pattern: re.Pattern[str], limit: int) -> Tree:
 def array(data: bytes, what: str) -> npt.NDArray[Any]:
     """Returns the array of an NPY file; integers and texts only, which is all that image sets need.
 
-    `numpy.load` would allocate what the header declares before it looks whether it is there.
-
     Raises:
       ValueError: saying what is wrong with `what`.
     """
-    stream = io.BytesIO(data)
-    version = np.lib.format.read_magic(stream)
-    header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
-    if header is None:
-        raise ValueError(f"{what}: NPY version {version}")
-    shape, fortran, dtype = header(stream)
-    body = data[stream.tell() :]
-    if dtype.hasobject or dtype.kind not in "iuU" or fortran or not dtype.isnative:
-        raise ValueError(f"{what}: arrays of {dtype} are not read; one of integers, text")
-    if any(length < 0 for length in shape) or math.prod(shape) * dtype.itemsize != len(body):
-        raise ValueError(f"{what}: {dtype}{list(shape)} declared, {len(body):,} bytes there")
-    if dtype.kind == "U" and (np.frombuffer(body, np.uint32) > 0x10FFFF).any():
-        raise ValueError(f"{what}: not a text")
-    return np.frombuffer(body, dtype).reshape(shape)
+    return npy.read(data, what, "iuU")

@@ -4,6 +4,8 @@ Ours (GraphPNAS, arXiv:2211.15155, writes the nodes as the space gives them): a 
 orders are arbitrary, or one order that depends little on how the graph came to be.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -47,8 +49,11 @@ def greedy_order(rows: Rows, alphabet: Alphabet) -> Rows:
     return _place(rows, alphabet, least)
 
 
-def _place(rows: Rows, alphabet: Alphabet, choose) -> Rows:  # type: ignore[no-untyped-def]
-    """Chooses, place by place, among the nodes all of whose predecessors are placed."""
+def _place(rows: Rows, alphabet: Alphabet, choose: Callable[[Array, Array], Array]) -> Rows:
+    """Chooses, place by place, among the nodes all of whose predecessors are placed.
+
+    `choose`: (available bool[N], positions int32[N], -1 where not placed) -> int[], a node.
+    """
     num = alphabet.num_nodes
     index = jnp.arange(num, dtype=jnp.int32)
     exists = index < rows.size

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from nasjax.base import Alphabet, Array, Key, Rows
+from nasjax.base import Alphabet, Array, Key, PyTree, Rows
 
 
 class Archive(NamedTuple):
@@ -108,7 +108,7 @@ def graph_network_values(
         error = jnp.where(mask, predict(params, archive.rows) - target, 0)
         return (error**2).sum() / jnp.maximum(mask.sum(dtype=error.dtype), 1)
 
-    def step(_: Array, carry):  # type: ignore[no-untyped-def]
+    def step(_: Array, carry: tuple[PyTree, PyTree]) -> tuple[PyTree, PyTree]:
         params, state = carry
         gradient = jax.grad(loss)(params)
         with jax.numpy_dtype_promotion("standard"):  # optax raises a float to an integer's power

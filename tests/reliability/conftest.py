@@ -1,6 +1,5 @@
 """The toy run of `configs/toy_run.py`, as a process and within this one, and what it comes to when left alone."""
 
-import importlib.util
 import os
 import pathlib
 import shutil
@@ -8,20 +7,12 @@ import subprocess
 import sys
 
 import pytest
+import toy_run
 
 from nasjax.search import run_search
 
 CONFIG = pathlib.Path(__file__).parent.parent / "configs" / "toy_run.py"
 SEED = 3
-
-
-def load_toy_run():
-    """The user's config, as a module that exists once."""
-    spec = importlib.util.spec_from_file_location("toy_run", CONFIG)
-    module = sys.modules.setdefault("toy_run", importlib.util.module_from_spec(spec))
-    if not hasattr(module, "config"):
-        spec.loader.exec_module(module)
-    return module
 
 
 class StopHere(BaseException):
@@ -41,7 +32,7 @@ class ToyRun:
     seed = SEED
 
     def __init__(self, cache, reference):
-        self.cache, self.reference, self.module = cache, reference, load_toy_run()
+        self.cache, self.reference, self.module = cache, reference, toy_run
 
     def start(self, folder, *arguments, config=CONFIG, environment=None, fault=None, **options):
         """Starts `nasjax search`, whose run directory is `folder`, as a process."""

@@ -2,14 +2,12 @@
 
 import dataclasses
 import html.parser
-import importlib.util
 import json
-import pathlib
 import re
-import sys
 
 import numpy as np
 import pytest
+import toy_run
 
 from nasjax import checkpoint, record, resolved, rundir
 from nasjax.base import Origin
@@ -38,16 +36,6 @@ TAGS = {
 TAGS |= {"figure", "figcaption", "svg", "text", "ul", "li", "dl", "dt", "dd", "strong"}
 TAGS |= {"table", "thead", "tbody", "tr", "th", "td"}
 NONE = float("nan")
-
-
-def load_toy_run():
-    """The user's config, as a module that exists once."""
-    path = pathlib.Path(__file__).parent.parent / "configs" / "toy_run.py"
-    spec = importlib.util.spec_from_file_location("toy_run", path)
-    module = sys.modules.setdefault("toy_run", importlib.util.module_from_spec(spec))
-    if not hasattr(module, "config"):
-        spec.loader.exec_module(module)
-    return module
 
 
 class Page(html.parser.HTMLParser):
@@ -146,7 +134,6 @@ def make_run(folder, history, best=None, config=None, **about):
 
 @pytest.fixture(scope="module")
 def toy(tmp_path_factory):
-    toy_run = load_toy_run()
     folder = tmp_path_factory.mktemp("toy") / "run"
     result = run_search(toy_run.config(), 3, folder, on_note=lambda note: None)
     return result, read(folder)

@@ -1,8 +1,6 @@
 """A child's scores depend on its architecture, its key and its hyperparameters: on nothing else."""
 
 import dataclasses
-import importlib.util
-import pathlib
 import re
 import warnings
 
@@ -10,15 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tiny
 
 from nasjax.train import executors
 from nasjax.train.executors import Population
 from nasjax.train.networks.nasbench201 import Skeleton
 from nasjax.train.recipe import Hyper, Recipe, Scores
-
-_spec = importlib.util.spec_from_file_location("tiny", pathlib.Path(__file__).with_name("tiny.py"))
-tiny = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(tiny)
 
 PARALLEL = ("map", "vmap", "shard", "pmap")
 
