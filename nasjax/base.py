@@ -181,6 +181,28 @@ class Enumerable(Space, Protocol):
 
 
 @runtime_checkable
+class Factored(Space, Protocol):
+    """A space that is a product of independent choices, up to validity: D decisions, decision d one of `choices[d]`.
+
+    What models without graphs stand on: independent categoricals, one-hot encodings, bitwise mutation.
+    """
+
+    @property
+    def choices(self) -> tuple[int, ...]:
+        """Number of values of each decision, each at least 1; static, and of one order for all architectures."""
+
+    @property
+    def none_choices(self) -> tuple[int, ...]:
+        """For each decision the value that says "nothing here" (no operation), -1 where it has none; static."""
+
+    def decisions(self, arch: Arch) -> Array:
+        """Returns int32[D]; an architecture whose parts are absent says for them what `from_decisions` ignores."""
+
+    def from_decisions(self, decisions: Array) -> Arch:
+        """Returns the architecture of int32[D]; one that `is_valid` refuses where the decisions do not fit together."""
+
+
+@runtime_checkable
 class Generable(Space, Protocol):
     """A space whose architectures a row-wise graph generator can write."""
 

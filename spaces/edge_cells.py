@@ -25,7 +25,7 @@ Prior: TypeAlias = Literal["uniform", "no_none"]
 
 @dataclasses.dataclass(frozen=True)
 class EdgeCells(abc.ABC):
-    """Cells of `NUM_NODES` nodes. Enumerable and Generable.
+    """Cells of `NUM_NODES` nodes. Enumerable, Generable and Factored.
 
     Attributes:
       op_names: the operations that the space allows; their order is that of decisions and of `index`.
@@ -230,7 +230,26 @@ class EdgeCells(abc.ABC):
         whole = (rows.size == self.NUM_NODES).astype(jnp.int32)
         return Graph(jnp.full(self.NUM_NODES, 1, jnp.int32) * whole, jnp.tril(rows.edges, -1).T.astype(jnp.int32))
 
-    # Decisions
+    # Factored
+
+    @property
+    def choices(self) -> tuple[int, ...]:
+        """One decision an edge, in the order of the string: its operation's place in `op_names`."""
+        return (len(self.op_names),) * self.num_edges
+
+    @property
+    def none_choices(self) -> tuple[int, ...]:
+        """The place of `none` in `op_names`, -1 where the subset lacks it."""
+        place = self.op_names.index("none") if "none" in self.op_names else -1
+        return (place,) * self.num_edges
+
+    def decisions(self, arch: Graph) -> Array:
+        """Returns int32[P], places in `op_names`; for valid architectures."""
+        return self._decisions(self.operations(arch))
+
+    def from_decisions(self, decisions: Array) -> Graph:
+        """Returns the cell of int32[P]."""
+        return self._decided(decisions)
 
     def _labels(self) -> tuple[int, ...]:
         """The label of each decision."""

@@ -19,9 +19,9 @@ _EDITS = np.concatenate([np.eye(3, 5, dtype=np.int32), _FLIPS])
 
 @dataclasses.dataclass(frozen=True)
 class ToyNodes:
-    """Node 0 with label 1, nodes 1 and 2 with labels 2..4, every edge present or not. Enumerable and Generable.
+    """Node 0 with label 1, nodes 1 and 2 with labels 2..4, every edge present or not.
 
-    Inside, an architecture is five digits: edges (0,1), (0,2), (1,2) in 0..1 and the labels less 2 in 0..2.
+    Enumerable, Generable and Factored. Inside, an architecture is five digits: edges (0,1), (0,2), (1,2) in 0..1 and the labels less 2 in 0..2.
     """
 
     @property
@@ -101,6 +101,24 @@ class ToyNodes:
     def class_members(self) -> Array:
         """Returns int32[72] = 0..71."""
         return jnp.arange(72, dtype=jnp.int32)
+
+    @property
+    def choices(self) -> tuple[int, ...]:
+        """Three edges and two labels."""
+        return (2, 2, 2, 3, 3)
+
+    @property
+    def none_choices(self) -> tuple[int, ...]:
+        """An edge's 0 says that there is none; labels have no such value."""
+        return (0, 0, 0, -1, -1)
+
+    def decisions(self, arch: Graph) -> Array:
+        """Returns int32[5], the digits."""
+        return _digits(arch)
+
+    def from_decisions(self, decisions: Array) -> Graph:
+        """Returns the graph of int32[5]."""
+        return _from_digits(decisions)
 
     @property
     def alphabet(self) -> Alphabet:

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import strategies as st
 
 import nasjax.spaces
-from nasjax.base import Enumerable, Generable, Space
+from nasjax.base import Enumerable, Factored, Generable, Space
 
 
 def spaces():
@@ -193,6 +193,25 @@ def test_rows(space):
     if alphabet.stop_label is None:
         cut = jax.vmap(space.from_rows)(rows._replace(size=rows.size - 1))
         assert not jax.vmap(space.is_valid)(cut).any()
+
+
+@pytest.mark.parametrize("space", [s for s in SPACES if isinstance(s, Factored)], ids=str)
+def test_decisions(space):
+    """Draws come back from their decisions with the same key."""
+    archs = draws(space, 1000)
+    decisions = compiled(space.decisions)(archs)
+    assert decisions.dtype == jnp.int32
+    assert decisions.shape == (1000, len(space.choices))
+    assert len(space.none_choices) == len(space.choices)
+    assert all(-1 <= none < choices for none, choices in zip(space.none_choices, space.choices, strict=True))
+    values = np.asarray(decisions)
+    assert values.min() >= 0
+    assert (values < np.array(space.choices)).all()
+    again = compiled(space.from_decisions)(decisions)
+    assert jax.tree.structure(again) == jax.tree.structure(archs)
+    keys = compiled(space.canonical_key)
+    np.testing.assert_array_equal(keys(again), keys(archs))
+    np.testing.assert_array_equal(compiled(space.decisions)(again), decisions)
 
 
 @every_space
