@@ -21,7 +21,8 @@ _EDITS = np.concatenate([np.eye(3, 5, dtype=np.int32), _FLIPS])
 class ToyNodes:
     """Node 0 with label 1, nodes 1 and 2 with labels 2..4, every edge present or not.
 
-    Enumerable, Generable and Factored. Inside, an architecture is five digits: edges (0,1), (0,2), (1,2) in 0..1 and the labels less 2 in 0..2.
+    Enumerable, Generable and Factored. Inside, an architecture is five digits: edges (0,1), (0,2), (1,2) in 0..1 and the
+    labels less 2 in 0..2.
     """
 
     @property
