@@ -64,6 +64,8 @@ class Alphabet(NamedTuple):
       stop_label: the node label that ends a graph, None where every graph has N nodes.
       masked_nodes: node labels outside the space's operation subset: never generated.
       masked_edges: edge labels outside the subset. 0 among them means that every edge is present.
+      chain: whether the edge t-1 -> t always exists: it stands in `Rows.edges`, nobody chooses it. Only where edges have
+        no labels.
     """
 
     num_nodes: int
@@ -73,6 +75,7 @@ class Alphabet(NamedTuple):
     stop_label: int | None = None
     masked_nodes: tuple[int, ...] = ()
     masked_edges: tuple[int, ...] = ()
+    chain: bool = False
 
 
 class Origin(enum.IntEnum):
@@ -203,6 +206,18 @@ class Factored(Space, Protocol):
 
 
 @runtime_checkable
+class PathEncoded(Space, Protocol):
+    """A space whose architectures are told apart by the operations along their paths."""
+
+    @property
+    def num_paths(self) -> int:
+        """Number of sequences of operations that a path can have, F; static."""
+
+    def paths(self, arch: Arch) -> Array:
+        """Returns float32[F]: 1 for each sequence that a live path from input to output has, else 0."""
+
+
+@runtime_checkable
 class Generable(Space, Protocol):
     """A space whose architectures a row-wise graph generator can write."""
 
@@ -215,6 +230,17 @@ class Generable(Space, Protocol):
 
     def from_rows(self, rows: Rows) -> Arch:
         """Returns the architecture that `rows` say; one that `is_valid` refuses where they say none."""
+
+
+@runtime_checkable
+class Partial(Space, Protocol):
+    """A space of which a part only can be evaluated, for example what has a row in a table; the rest counts as seen.
+
+    `history` asks spaces that are not `Enumerable`; those say it by `class_members`.
+    """
+
+    def has_row(self, arch: Arch) -> Array:
+        """Returns bool[], whether the architecture can be evaluated."""
 
 
 @runtime_checkable
@@ -245,12 +271,15 @@ class Method(NamedTuple):
       ask: (state, key, step) -> (proposals, state); `step` int32[], unbatched.
       tell: (state, proposals, evaluation, step) -> state.
       batch: rows of a step; the number of steps is ceil(budget / batch).
+      learned: whether it trains a model. Then its bits depend on the compiled program, and many searches run one after
+        another on a CPU, where those of other methods stand side by side.
     """
 
     init: InitFn
     ask: AskFn
     tell: TellFn
     batch: int
+    learned: bool = False
 
 
 @runtime_checkable

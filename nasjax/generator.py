@@ -6,20 +6,21 @@ known graph in one call.
 
 Source: Li et al., "GraphPNAS" (arXiv:2211.15155), and its code `DSL-Lab/GraphPNAS`.
 Ours: an edge that exists is never labelled "none" (`none_label="mask"`), so that p is a distribution over graphs; heads
-without outputs are not built. As in that code, node labels do not enter the network unless `node_label_input`.
+without outputs are not built; the edges of a chain (`Alphabet.chain`) stand in all inputs, and nowhere in likelihood,
+draws and the loss's count of pairs. As in that code, node labels do not enter the network unless `node_label_input`.
 """
 
 import dataclasses
 import functools
 import math
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias, cast
 
 import jax
 import jax.numpy as jnp
 import jraph
 import numpy as np
 
-from nasjax import gnn, prefixes
+from nasjax import gnn, gnn_dense, prefixes
 from nasjax.base import Alphabet, Array, Key, Rows
 from nasjax.gnn import Dense, Round
 from nasjax.prefixes import Features, Slots
@@ -44,8 +45,7 @@ class GeneratorConfig:
       none_label: whether an edge that exists may carry label 0: "mask" no, "code" yes, as in the published code.
       node_label_input: labels of old nodes enter the network.
       label_after_edges: a node's label is predicted from a second pass of the last round with its true edges.
-      form: "jraph", or "dense" with indices as 0/1 matrices; they agree. A refit step of NAS-Bench-201 takes 2.1 CPU-ms
-        in both (benchmarks/generator.py).
+      form: of message passing: "jraph" (`gnn`), or "dense" (`gnn_dense`), which is faster on CPUs; they agree up to rounding.
     """
 
     alphabet: Alphabet
@@ -83,6 +83,8 @@ class GeneratorConfig:
             raise ValueError(f"generator: form is {self.form!r}; 'dense' or 'jraph'")
         if any(mask.size and not mask.any() for mask in (self.edge_mask, self.node_mask)):
             raise ValueError("generator: the masks leave no label that could be written")
+        if self.alphabet.chain and self.alphabet.edge_labels:
+            raise ValueError("generator: the edges of a chain have no labels; edge_labels must be 0")
         if (self.node_label_input or self.label_after_edges) and not self.alphabet.node_labels:
             raise ValueError("generator: node_label_input and label_after_edges need nodes with labels")
 
@@ -213,19 +215,24 @@ def prefix_logits(params: Params, config: GeneratorConfig, rows: Rows, t: int) -
 
 def log_prob(params: Params, config: GeneratorConfig, rows: Rows) -> Array:
     """Returns float[], log p of one graph in nats; -inf for one that the alphabet's masks exclude."""
+    return log_probs(params, config, _one(rows))[0]
+
+
+def log_probs(params: Params, config: GeneratorConfig, rows: Rows) -> Array:
+    """Returns float[B], `log_prob` of Rows[B]; faster than its vmap, as it is with `losses`."""
     terms = _terms(params, config, rows)
-    total = terms.edges.sum() + terms.labels.sum() + terms.nodes.sum()
+    total = terms.edges.sum(-1) + terms.labels.sum(-1) + terms.nodes.sum(-1)
     return jnp.where(terms.outside, jnp.asarray(-jnp.inf, total.dtype), total)
 
 
 def edge_log_prob(params: Params, config: GeneratorConfig, rows: Rows) -> Array:
     """Returns float[], the part of `log_prob` that says which edges there are."""
-    return _terms(params, config, rows).edges.sum()
+    return _terms(params, config, _one(rows)).edges.sum()
 
 
 def label_log_prob(params: Params, config: GeneratorConfig, rows: Rows) -> Array:
     """Returns float[], the part of `log_prob` that says which labels they and the nodes have."""
-    terms = _terms(params, config, rows)
+    terms = _terms(params, config, _one(rows))
     return terms.labels.sum() + terms.nodes.sum()
 
 
@@ -246,22 +253,39 @@ def loss(
       weight: float[].
       objective: "nll": -log p. "code": what the published code minimises, -log p(edges) / (n (n + 1) / 2) + 1/2 the mean
         over nodes + 1/8 the sum over rows of the mean over the row's edges, of -log p(label): a tempered likelihood.
+        n (n + 1) / 2 counts each node's self pair and the pairs that are drawn: a chain's n - 1 given edges are no part of it.
       row_weights: float[N], a factor for each row's terms (`row_subset`).
     """
+    factors = None if row_weights is None else row_weights[None]
+    return losses(params, config, _one(rows), weight[None], objective, factors)[0]
+
+
+def losses(
+    params: Params,
+    config: GeneratorConfig,
+    rows: Rows,
+    weights: Array,
+    objective: Literal["code", "nll"] = "code",
+    row_weights: Array | None = None,
+) -> Array:
+    """Returns float[B], `loss` of Rows[B] with weights float[B] and row weights float[B, N]."""
     terms = _terms(params, config, rows)
     if row_weights is not None:
         terms = terms._replace(**{name: getattr(terms, name) * row_weights for name in ("edges", "labels", "nodes")})
     if objective == "nll":
-        total = -(terms.edges.sum() + terms.labels.sum() + terms.nodes.sum())
+        total = -(terms.edges.sum(-1) + terms.labels.sum(-1) + terms.nodes.sum(-1))
     else:
         size = rows.size.astype(terms.edges.dtype)
         per_row = terms.labels / jnp.maximum(terms.num_labels, 1)
-        total = -terms.edges.sum() / jnp.maximum(size * (size + 1) / 2, 1)
-        total = total - NODE_WEIGHT * terms.nodes.sum() / jnp.maximum(terms.num_nodes, 1)
-        total = total - LABEL_WEIGHT * per_row.sum()
-    weight = weight.astype(total.dtype)
-    excluded = terms.outside & (weight != 0)  # a row of an archive that is not full yet weighs nothing
-    return jnp.where(excluded, jnp.asarray(jnp.inf, total.dtype), weight * total)
+        pairs = size * (size + 1) / 2
+        if config.alphabet.chain:
+            pairs = pairs - (size - 1)
+        total = -terms.edges.sum(-1) / jnp.maximum(pairs, 1)
+        total = total - NODE_WEIGHT * terms.nodes.sum(-1) / jnp.maximum(terms.num_nodes, 1)
+        total = total - LABEL_WEIGHT * per_row.sum(-1)
+    weights = weights.astype(total.dtype)
+    excluded = terms.outside & (weights != 0)  # a row of an archive that is not full yet weighs nothing
+    return jnp.where(excluded, jnp.asarray(jnp.inf, total.dtype), weights * total)
 
 
 def row_subset(key: Key, config: GeneratorConfig, num: int) -> Array:
@@ -297,17 +321,19 @@ def sample(params: Params, config: GeneratorConfig, key: Key, temperature: float
         if t == 0 and first > 0:
             continue  # nothing to draw
         component_key, edge_key, label_key, node_key = jax.random.split(jax.random.fold_in(key, t), 4)
-        passed = _pass(params, config, (t,), adjacency, labels, nodes)
-        logits = jax.tree.map(lambda leaf: leaf / scale, _edge_logits(params, passed))
+        passed = _pass(params, config, (t,), adjacency[None], labels[None], nodes[None])
+        logits = jax.tree.map(lambda leaf: leaf / scale, _edge_logits(params, passed.table, passed.after[0]))
         if t > 0:
             component = jax.random.categorical(component_key, logits.mixture[0])
             row = jax.random.bernoulli(edge_key, jax.nn.sigmoid(logits.edge[:t, component]))
+            if alphabet.chain:
+                row = row.at[t - 1].set(True)
             adjacency = adjacency.at[t, :t].set(True if config.forced else row)
         if t > 0 and logits.label is not None:
             drawn = jax.random.categorical(label_key, _masked(logits.label[:t], config.edge_mask))
             labels = labels.at[t, :t].set(jnp.where(adjacency[t, :t], drawn.astype(jnp.int32), 0))
         if params.node is not None and t >= first:
-            node = _node_logits(params, config, passed, adjacency)[0] / scale
+            node = cast(Array, _node_logits(params, config, passed, adjacency[None]))[0, 0] / scale
             drawn_node = jax.random.categorical(node_key, _masked(node, config.node_mask))
             nodes = nodes.at[t].set(drawn_node.astype(jnp.int32))
     edges = labels if alphabet.edge_labels else adjacency.astype(jnp.int32)
@@ -320,7 +346,7 @@ def sample(params: Params, config: GeneratorConfig, key: Key, temperature: float
 
 
 class _Passed(NamedTuple):
-    """Message passing done on some prefixes."""
+    """Message passing done on some prefixes of B graphs; arrays with a leading axis B."""
 
     table: Slots
     inputs: Features
@@ -337,26 +363,36 @@ class _SlotLogits(NamedTuple):
 
 
 class _Terms(NamedTuple):
-    """Terms of the log-likelihood by row, float[N] each, and how many labels stand in them."""
+    """Terms of the log-likelihoods of B graphs by row, float[B, N] each, and how many labels stand in them."""
 
     edges: Array
     labels: Array
-    num_labels: Array  # float[N]
+    num_labels: Array  # float[B, N]
     nodes: Array
-    num_nodes: Array  # float[]
-    outside: Array  # bool[], whether a mask excludes the graph
+    num_nodes: Array  # float[B]
+    outside: Array  # bool[B], whether a mask excludes the graph
+
+
+def _one(rows: Rows) -> Rows:
+    """Rows[1] of one graph."""
+    return Rows(rows.edges[None], rows.nodes[None], rows.size[None])
 
 
 def _pass(
     params: Params, config: GeneratorConfig, ts: tuple[int, ...], adjacency: Array, labels: Array, nodes: Array
 ) -> _Passed:
+    """Of bool[B, N, N], int32[B, N, N] and int32[B, N]."""
     table = prefixes.slots(ts)
     dtype, size = params.project.bias.dtype, config.alphabet.num_nodes
-    row = gnn.dense(params.project, adjacency.astype(dtype))
-    initial = jnp.concatenate([row, jnp.eye(size, dtype=dtype)], axis=-1)
-    if params.node_input is not None:
-        initial = initial + params.node_input[nodes]
-    inputs = prefixes.features(table, config.hidden, config.alphabet.edge_labels, initial, adjacency, labels)
+
+    def features(adjacency: Array, labels: Array, nodes: Array) -> Features:
+        row = gnn.dense(params.project, adjacency.astype(dtype))
+        initial = jnp.concatenate([row, jnp.eye(size, dtype=dtype)], axis=-1)
+        if params.node_input is not None:
+            initial = initial + params.node_input[nodes]
+        return prefixes.features(table, config.hidden, config.alphabet.edge_labels, initial, adjacency, labels)
+
+    inputs = jax.vmap(features)(adjacency, labels, nodes)
     if not config.label_after_edges:
         return _Passed(table, inputs, inputs.states, _rounds(config, params.rounds, table, inputs, 0))
     early = jax.tree.map(lambda leaf: leaf[:-1], params.rounds)
@@ -367,23 +403,30 @@ def _pass(
 
 
 def _rounds(config: GeneratorConfig, rounds: Round, table: Slots, inputs: Features, first: int) -> Array:
+    """float[B, n, H]."""
     if config.form == "dense":
-        sender, receiver = (jnp.asarray(matrix, inputs.states.dtype) for matrix in prefixes.incidence(table))
-        return gnn.gated_rounds_dense(rounds, *inputs, sender, receiver, first)
-    graphs = jraph.GraphsTuple(
-        nodes=inputs.states,
-        edges=(inputs.edges, inputs.present),
-        senders=jnp.asarray(table.sender),
-        receivers=jnp.asarray(table.receiver),
-        n_node=jnp.array([table.node.size], jnp.int32),
-        n_edge=jnp.array([table.sender.size], jnp.int32),
-        globals=None,
-    )
-    return gnn.gated_rounds(rounds, graphs, first)
+        ends = tuple(table.sender.tolist()), tuple(table.receiver.tolist())
+        shape = gnn_dense.Shape(*ends, table.node.size, first)
+        behind = (jnp.swapaxes(leaf, 0, 1) for leaf in inputs)
+        return jnp.swapaxes(gnn_dense.gated_rounds(rounds, shape, *behind), 0, 1)
+
+    def one(inputs: Features) -> Array:
+        graphs = jraph.GraphsTuple(
+            nodes=inputs.states,
+            edges=(inputs.edges, inputs.present),
+            senders=jnp.asarray(table.sender),
+            receivers=jnp.asarray(table.receiver),
+            n_node=jnp.array([table.node.size], jnp.int32),
+            n_edge=jnp.array([table.sender.size], jnp.int32),
+            globals=None,
+        )
+        return gnn.gated_rounds(rounds, graphs, first)
+
+    return jax.vmap(one)(inputs)
 
 
-def _edge_logits(params: Params, passed: _Passed) -> _SlotLogits:
-    table, h = passed.table, passed.after
+def _edge_logits(params: Params, table: Slots, h: Array) -> _SlotLogits:
+    """Of one graph's states float[n, H]."""
     difference = h[table.new] - h
     mean = _row_matrix(table).astype(np.float64)  # rounded once, to the dtype of the parameters
     mean = mean / mean.sum(1, keepdims=True)
@@ -392,44 +435,70 @@ def _edge_logits(params: Params, passed: _Passed) -> _SlotLogits:
     return _SlotLogits(_head(params.edge, difference), mixture, label)
 
 
-def _node_logits(params: Params, config: GeneratorConfig, passed: _Passed, adjacency: Array) -> Array:
-    """float[P, n_v]; reads the new nodes' rows of `adjacency` where labels come after edges."""
+def _node_logits(params: Params, config: GeneratorConfig, passed: _Passed, adjacency: Array) -> Array | None:
+    """float[B, P, n_v]; reads the new nodes' rows of `adjacency` [B] where labels come after edges."""
+    if params.node is None:
+        return None
     h = passed.after
     if config.label_after_edges:
-        present = prefixes.new_edges(passed.table, adjacency).astype(h.dtype)
+        present = jax.vmap(functools.partial(prefixes.new_edges, passed.table))(adjacency).astype(h.dtype)
         inputs = passed.inputs._replace(states=passed.before, present=present)
         last = jax.tree.map(lambda leaf: leaf[-1:], params.rounds)
         h = _rounds(config, last, passed.table, inputs, config.rounds - 1)
-    assert params.node is not None
-    return _head(params.node, h[np.unique(passed.table.new)])
+    return _head(params.node, h[:, np.unique(passed.table.new)])
 
 
 def _logits(params: Params, config: GeneratorConfig, ts: tuple[int, ...], rows: Rows) -> Logits:
+    rows = _one(rows)
     adjacency, labels = rows.edges > 0, rows.edges
     passed = _pass(params, config, ts, adjacency, labels, rows.nodes)
-    table, found = passed.table, _edge_logits(params, passed)
+    table, found = passed.table, _edge_logits(params, passed.table, passed.after[0])
     places = np.searchsorted(np.array(ts), table.prefix), table.node
 
     def spread(values: Array) -> Array:
         empty = jnp.zeros((len(ts), config.alphabet.num_nodes, values.shape[-1]), values.dtype)
         return empty.at[places].set(values)
 
-    node = None if params.node is None else _node_logits(params, config, passed, adjacency)
-    return Logits(spread(found.edge), found.mixture, node, None if found.label is None else spread(found.label))
+    node = _node_logits(params, config, passed, adjacency)
+    label = None if found.label is None else spread(found.label)
+    return Logits(spread(found.edge), found.mixture, None if node is None else node[0], label)
 
 
 def _terms(params: Params, config: GeneratorConfig, rows: Rows) -> _Terms:
+    size = config.alphabet.num_nodes
+    index = jnp.arange(size, dtype=jnp.int32)
+    exists = index[None] < rows.size[:, None]
+    below = jnp.asarray(np.tri(size, k=-1, dtype=bool))[None]
+    edges = jnp.where(exists[:, :, None] & below, rows.edges, 0)  # the rest may hold anything
+    nodes = jnp.where(exists, rows.nodes, 0)
+    passed = _pass(params, config, tuple(range(size)), edges > 0, edges, nodes)
+    node_logits = _node_logits(params, config, passed, edges > 0)
+    one = functools.partial(_graph_terms, params, config, passed.table)
+    terms: _Terms = jax.vmap(one)(passed.after, node_logits, edges, nodes, exists)
+    return terms
+
+
+def _graph_terms(
+    params: Params,
+    config: GeneratorConfig,
+    table: Slots,
+    states: Array,
+    node_logits: Array | None,
+    edges: Array,
+    nodes: Array,
+    exists: Array,
+) -> _Terms:
+    """The terms of one graph, without the axis B, from its states and its cleaned rows."""
     alphabet, size = config.alphabet, config.alphabet.num_nodes
     index = jnp.arange(size, dtype=jnp.int32)
-    exists = index < rows.size
-    edges = jnp.where(exists[:, None] & (index[None, :] < index[:, None]), rows.edges, 0)  # the rest may hold anything
     adjacency = edges > 0
-    nodes = jnp.where(exists, rows.nodes, 0)
-    passed = _pass(params, config, tuple(range(size)), adjacency, edges, nodes)
-    table, found = passed.table, _edge_logits(params, passed)
+    found = _edge_logits(params, table, states)
     dtype = found.edge.dtype
     by_row = jnp.asarray(_row_matrix(table), dtype)
-    pair = jnp.asarray(table.node < table.prefix)
+    free = table.node < table.prefix
+    if alphabet.chain:
+        free = table.node < table.prefix - 1  # the chain's own edge is given
+    pair = jnp.asarray(free)
     present, label = adjacency[table.prefix, table.node], edges[table.prefix, table.node]
     outside = jnp.asarray(False)
 
@@ -440,7 +509,10 @@ def _terms(params: Params, config: GeneratorConfig, rows: Rows) -> _Terms:
         each = jnp.where(present[:, None], jax.nn.log_sigmoid(found.edge), jax.nn.log_sigmoid(-found.edge))
         each = jnp.where(pair[:, None], each, jnp.zeros((), dtype))
         mixed = jax.nn.logsumexp(jax.nn.log_softmax(found.mixture) + by_row @ each, axis=-1)
-        edge_terms = jnp.where(exists & (index > 0), mixed, jnp.zeros((), dtype))
+        edge_terms = jnp.where(exists & (index > int(alphabet.chain)), mixed, jnp.zeros((), dtype))
+    if alphabet.chain:
+        given = exists[table.prefix] & jnp.asarray(table.node == table.prefix - 1)
+        outside = outside | (given & ~present).any()
 
     label_terms = num_labels = jnp.zeros(size, dtype)
     if found.label is not None:
@@ -449,10 +521,9 @@ def _terms(params: Params, config: GeneratorConfig, rows: Rows) -> _Terms:
         outside = outside | wrong
 
     node_terms, num_nodes = jnp.zeros(size, dtype), jnp.zeros((), dtype)
-    if params.node is not None:
+    if node_logits is not None:
         counted = exists & (index >= alphabet.first_labelled)
-        logits = _node_logits(params, config, passed, adjacency)
-        node_terms, wrong = _chosen(logits, nodes, config.node_mask, counted)
+        node_terms, wrong = _chosen(node_logits, nodes, config.node_mask, counted)
         num_nodes, outside = counted.sum(dtype=dtype), outside | wrong
     return _Terms(edge_terms, label_terms, num_labels, node_terms, num_nodes, outside)
 

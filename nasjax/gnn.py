@@ -1,8 +1,6 @@
 """Message passing on graphs, shared by the learned models: gated messages and a GRU at every node.
 
-Two forms of the same rounds. `gated_rounds` runs on a `jraph.GraphsTuple` of any shape. `gated_rounds_dense` takes the
-same nodes and edges with sender and receiver as constant 0/1 matrices: for small graphs of fixed shape gathering and
-summing are then matrix products, which XLA:CPU runs without the loop over rows that a scatter becomes.
+`gated_rounds` runs on a `jraph.GraphsTuple` of any shape; `gnn_dense` has the same rounds for small graphs of one shape.
 
 Source: the rounds of GraphPNAS (Li et al., arXiv:2211.15155) and GRAN (Liao et al., NeurIPS 2019), as their code has them.
 """
@@ -107,31 +105,6 @@ def gated_rounds(rounds: Round, graphs: jraph.GraphsTuple, first: int = 0) -> Ar
         return passed, None
 
     return _scan(step, graphs.nodes, rounds, first)
-
-
-def gated_rounds_dense(
-    rounds: Round, states: Array, features: Array, present: Array, sender: Array, receiver: Array, first: int = 0
-) -> Array:
-    """`gated_rounds` with matrices for indices.
-
-    Args:
-      rounds: stacked weights [R, ...].
-      states: float[n, H].
-      features: float[e, F].
-      present: float[e].
-      sender: float[e, n], 1 at each edge's sender.
-      receiver: float[e, n], 1 at each edge's receiver.
-      first: number of the first round.
-    """
-    difference = sender - receiver
-
-    def step(h: Array, given: tuple[Round, Array]) -> tuple[Array, None]:
-        weights, number = given
-        h = _activated(h, number)
-        messages = _messages(weights, difference @ _projected(weights, h), features) * present[:, None]
-        return _gru(weights, receiver.T @ messages, h), None
-
-    return _scan(step, states, rounds, first)
 
 
 def _scan(step: Any, states: Array, rounds: Round, first: int) -> Array:

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nasjax import graph
-from nasjax.base import Arch, Array, Enumerable, Evaluation, Key, Origin, Proposals, PyTree, Space
+from nasjax.base import Arch, Array, Enumerable, Evaluation, Key, Origin, Partial, Proposals, PyTree, Space
 
 COMPARED = 128
 """Largest budget whose keys are all compared; above it buckets are faster."""
@@ -100,7 +100,10 @@ def empty(space: Space, budget: int) -> History:
 
 def contains(space: Space, history: History, arch: Arch) -> Array:
     """Returns bool[], whether the architecture, or one with its key, has been evaluated or can never be proposed."""
-    return _seen(history, _identity(space, arch))
+    seen = _seen(history, _identity(space, arch))
+    if isinstance(space, Partial) and not isinstance(space, Enumerable):
+        seen |= ~space.has_row(arch)
+    return seen
 
 
 def first_unseen(
@@ -217,16 +220,22 @@ def _append(
     known = (_equal(identity, rows.identity) & taken[None, :]).any(axis=1)
     seen = jax.vmap(_seen, (None, 0))(history, identity)
     eligible = allowed & jax.vmap(space.is_valid)(candidates) & ~seen & ~known
-    if rows.origin.size > 1:
+    if isinstance(space, Partial) and not isinstance(space, Enumerable):  # there the bitset knows
+        eligible &= jax.vmap(space.has_row)(candidates)
+    if rows.origin.size == 1:  # the first one: no repeats among many, no sum over those before (half of a search's time)
+        new, source = (eligible.any() & (rows.filled < 1))[None], jnp.argmax(eligible)[None]
+        filled = rows.filled + new.sum(dtype=jnp.int32)
+    else:
         eligible &= ~_repeats(identity, eligible)
-    rank = rows.filled + jnp.cumsum(eligible, dtype=jnp.int32) - 1  # the row that an eligible candidate goes to
-    hit = (rank[None, :] == jnp.arange(rows.origin.size, dtype=jnp.int32)[:, None]) & eligible[None, :]
-    new, source = hit.any(axis=1), jnp.argmax(hit, axis=1)
+        rank = rows.filled + jnp.cumsum(eligible, dtype=jnp.int32) - 1  # the row that an eligible candidate goes to
+        hit = (rank[None, :] == jnp.arange(rows.origin.size, dtype=jnp.int32)[:, None]) & eligible[None, :]
+        new, source = hit.any(axis=1), jnp.argmax(hit, axis=1)
+        filled = jnp.minimum(rank[-1] + 1, rows.origin.size)
     return _Rows(
         archs=jax.tree.map(lambda row, value: _where(new, value[source], row), rows.archs, candidates),
         identity=_where(new, identity[source], rows.identity),
         origin=jnp.where(new, jnp.int32(origin), rows.origin),
-        filled=jnp.minimum(rank[-1] + 1, rows.origin.size),
+        filled=filled,
     )
 
 
@@ -237,18 +246,20 @@ def _refill(space: Space, history: History, rows: _Rows, wanted: Array, refills:
     make them always.
     """
 
-    def needed(state: tuple[Array, _Rows]) -> Array:
-        tried, rows = state
+    def needed(state: tuple[Array, Key, _Rows]) -> Array:
+        tried, _, rows = state
         return ~tried & (rows.filled < wanted)
 
-    def draw(state: tuple[Array, _Rows]) -> tuple[Array, _Rows]:
-        _, rows = state
-        drawn = jax.vmap(space.sample)(jax.random.split(key, refills))
+    def draw(state: tuple[Array, Key, _Rows]) -> tuple[Array, Key, _Rows]:
+        _, key, rows = state
+        keys = jax.random.split(key, refills)
+        drawn = jax.vmap(space.sample)(keys)
         identity = jax.vmap(functools.partial(_identity, space))(drawn)
         allowed = jnp.ones(refills, bool)
-        return jnp.bool_(True), _append(space, history, rows, drawn, identity, allowed, Origin.REFILL)
+        # A key that changes: what does not depend on the round, XLA would draw ahead of the loop, hence always.
+        return jnp.bool_(True), keys[0], _append(space, history, rows, drawn, identity, allowed, Origin.REFILL)
 
-    return jax.lax.while_loop(needed, draw, (jnp.bool_(False), rows))[1]
+    return jax.lax.while_loop(needed, draw, (jnp.bool_(False), key, rows))[2]
 
 
 def _fall_back(space: Enumerable, history: History, rows: _Rows, wanted: Array, key: Key) -> _Rows:

@@ -127,12 +127,6 @@ def new_edges(table: Slots, adjacency: Array) -> Array:
     return jnp.where(table.old, adjacency[table.row, table.column], adjacency[new, other])
 
 
-def incidence(table: Slots) -> tuple[np.ndarray, np.ndarray]:
-    """Returns float32[e, n] twice: 1 at each edge's sender, 1 at each edge's receiver."""
-    nodes = np.arange(table.node.size)
-    return (table.sender[:, None] == nodes).astype(np.float32), (table.receiver[:, None] == nodes).astype(np.float32)
-
-
 def _fixed_features(table: Slots, hidden: int, edge_labels: int, size: int) -> np.ndarray:
     """float[e, H - edge_labels]: role bits, then -1 at the sender's node and +1 at the receiver's."""
     roles = np.zeros((table.role.size, hidden - edge_labels - size))

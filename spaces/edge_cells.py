@@ -9,6 +9,7 @@ import abc
 import dataclasses
 import functools
 import itertools
+from collections.abc import Sequence
 from typing import ClassVar, Literal, TypeAlias
 
 import jax
@@ -25,7 +26,7 @@ Prior: TypeAlias = Literal["uniform", "no_none"]
 
 @dataclasses.dataclass(frozen=True)
 class EdgeCells(abc.ABC):
-    """Cells of `NUM_NODES` nodes. Enumerable, Generable and Factored.
+    """Cells of `NUM_NODES` nodes. Enumerable, Generable, Factored and PathEncoded.
 
     Attributes:
       op_names: the operations that the space allows; their order is that of decisions and of `index`.
@@ -77,15 +78,17 @@ class EdgeCells(abc.ABC):
     def operations(self, arch: Graph) -> Array:
         """Returns int32[..., P], the label of each edge in the order of the string."""
         senders, receivers = graph.pairs(self.NUM_NODES)
-        return arch.edges[..., senders, receivers]
+        # Slices one by one: XLA sees through them, where a gather of all would be a pass of its own; so below.
+        return jnp.stack([arch.edges[..., s, r] for s, r in zip(senders, receivers, strict=True)], axis=-1)
 
     def from_operations(self, operations: Array) -> Graph:
         """Returns Graph[...] of labels int32[..., P] in the order of the string."""
-        senders, receivers = graph.pairs(self.NUM_NODES)
-        batch = operations.shape[:-1]
-        edges = jnp.zeros((*batch, self.NUM_NODES, self.NUM_NODES), jnp.int32)
-        edges = edges.at[..., senders, receivers].set(operations)
-        return Graph(jnp.ones((*batch, self.NUM_NODES), jnp.int32), edges)
+        none = jnp.zeros(operations.shape[:-1], jnp.int32)
+        edges = [[none] * self.NUM_NODES for _ in range(self.NUM_NODES)]
+        for place, (sender, receiver) in enumerate(zip(*graph.pairs(self.NUM_NODES), strict=True)):
+            edges[sender][receiver] = operations[..., place].astype(jnp.int32)
+        nodes = jnp.ones((*operations.shape[:-1], self.NUM_NODES), jnp.int32)
+        return Graph(nodes, jnp.stack([jnp.stack(row, axis=-1) for row in edges], axis=-2))
 
     # Space
 
@@ -97,8 +100,7 @@ class EdgeCells(abc.ABC):
         """
         labels = tuple(label for label in self._labels() if label != 0 or self.prior == "uniform")
         drawn = _below(key, len(labels) ** self.num_edges)
-        weights = len(labels) ** np.arange(self.num_edges - 1, -1, -1, dtype=np.int32)
-        return self.from_operations(jnp.asarray(np.array(labels, np.int32))[drawn // weights % len(labels)])
+        return self.from_operations(_looked_up(labels, _digits(drawn, len(labels), self.num_edges)))
 
     def is_valid(self, arch: Graph) -> Array:
         """Returns bool[]: every edge's operation is in the subset. A cell with a dead output is valid."""
@@ -121,9 +123,11 @@ class EdgeCells(abc.ABC):
         if choices == 1:
             raise ValueError(f"{self.name}: nothing to mutate, op_names has only {self.op_names[0]!r}")
         draw = _below(key, self.num_edges * (choices - 1))
-        edge, shift = draw // (choices - 1), draw % (choices - 1) + 1
+        edge = (draw // jnp.uint32(choices - 1)).astype(jnp.int32)
+        shift = (draw % jnp.uint32(choices - 1)).astype(jnp.int32) + 1
         decisions = self._decisions(self.operations(arch))
-        return self._decided(decisions.at[edge].set((decisions[edge] + shift) % choices))
+        moved = [decisions[place] + jnp.where(edge == place, shift, 0) for place in range(self.num_edges)]
+        return self._decided(jnp.stack([jnp.where(m >= choices, m - choices, m) for m in moved]))
 
     def neighbours(self, arch: Graph) -> tuple[Graph, Array]:
         """Returns the M = P (K - 1) cells with one other operation, edge by edge, by decision; all are valid."""
@@ -172,6 +176,24 @@ class EdgeCells(abc.ABC):
         reader.end()
         return self.from_operations(jnp.array(labels, jnp.int32))
 
+    def from_specs(self, specs: Sequence[str]) -> Graph:
+        """Reads many strings, a hundred times faster than one by one; returns Graph[n] in NumPy. Host.
+
+        Raises:
+          reading.RowError: as `from_spec`, and which of them.
+        """
+        senders, receivers = graph.pairs(self.NUM_NODES)
+        cells = [rf"([^~|+]*)~{sender}\|" for sender in senders]
+        starts = np.cumsum(np.arange(self.NUM_NODES))
+        pattern = r"\+".join(r"\|" + "".join(cells[a:b]) for a, b in itertools.pairwise(starts))
+        labels = {name: self.OPERATIONS.index(name) for name in self.op_names}
+        read = reading.many(
+            specs, pattern, [labels] * self.num_edges, lambda spec: np.asarray(self.operations(self.from_spec(spec)))
+        )
+        edges = np.zeros((len(specs), self.NUM_NODES, self.NUM_NODES), np.int32)
+        edges[:, senders, receivers] = read
+        return Graph(np.ones((len(specs), self.NUM_NODES), np.int32), edges)  # type: ignore[arg-type]
+
     def _read_operation(self, reader: reading.Reader) -> int:
         """The label of the operation that stands at the reader's position."""
         position = reader.position
@@ -201,6 +223,11 @@ class EdgeCells(abc.ABC):
     def index(self, arch: Graph) -> Array:
         """Returns int32[]: decisions as digits in base K, the first edge most significant. For valid architectures."""
         return _number(self._decisions(self.operations(arch)), len(self.op_names))
+
+    def at(self, index: Array) -> Graph:
+        """Returns Graph[...], `all()[index]`."""
+        choices = len(self.op_names)
+        return self._decided(_digits(index.astype(jnp.uint32), choices, self.num_edges))
 
     def class_of(self, index: Array) -> Array:
         """Returns int32[...]: rank of the class of `all()[index]` among all classes, by smallest code."""
@@ -251,31 +278,94 @@ class EdgeCells(abc.ABC):
         """Returns the cell of int32[P]."""
         return self._decided(decisions)
 
+    # PathEncoded
+
+    @property
+    def num_paths(self) -> int:
+        """Sequences of 1 to N - 1 operations other than `none`: 4 + 16 + 64 = 84 for all of NAS-Bench-201's."""
+        walked = self._walked()
+        return sum(len(walked) ** length for length in range(1, self.NUM_NODES))
+
+    def paths(self, arch: Graph) -> Array:
+        """Returns float32[num_paths]: 1 for each sequence of operations on a path from the first to the last node.
+
+        By length; then as a number whose digits are the operations in the order of `op_names` without `none`, the
+        first most significant. `skip_connect` is an operation like any other.
+        """
+        walked = self._walked()
+        places = [walked.index(label) if label in walked else 0 for label in range(len(self.OPERATIONS))]
+        operations = self.operations(arch)
+        digits = _looked_up(tuple(places), operations)
+        features = jnp.arange(self.num_paths, dtype=jnp.int32)
+        found = jnp.zeros(self.num_paths, bool)
+        for route in self._routes():
+            first = sum(len(walked) ** length for length in range(1, len(route)))
+            feature = first + _number(jnp.stack([digits[edge] for edge in route]), len(walked))
+            live = jnp.stack([operations[edge] != 0 for edge in route]).all()
+            found |= live & (features == feature)
+        return found.astype(jnp.float32)
+
+    def _walked(self) -> tuple[int, ...]:
+        """Labels of the operations that a path can have."""
+        return tuple(label for label in self._labels() if label != 0)
+
+    def _routes(self) -> list[tuple[int, ...]]:
+        """Edges, by their place in the string, of each path from the first to the last node."""
+        place = {
+            pair: edge
+            for edge, pair in enumerate(zip(*map(np.ndarray.tolist, graph.pairs(self.NUM_NODES)), strict=True))
+        }
+        inner = range(1, self.NUM_NODES - 1)
+        stops = [s for length in range(self.NUM_NODES - 1) for s in itertools.combinations(inner, length)]
+        return [tuple(place[pair] for pair in itertools.pairwise((0, *s, self.NUM_NODES - 1))) for s in stops]
+
+    # Decisions and labels
+
     def _labels(self) -> tuple[int, ...]:
         """The label of each decision."""
         return tuple(self.OPERATIONS.index(name) for name in self.op_names)
 
     def _decisions(self, operations: Array) -> Array:
         """Places in `op_names` of labels; 0 for labels outside."""
-        places = np.zeros(len(self.OPERATIONS), np.int32)
-        places[list(self._labels())] = np.arange(len(self.op_names))
-        return jnp.asarray(places)[operations]
+        places = [0] * len(self.OPERATIONS)
+        for place, label in enumerate(self._labels()):
+            places[label] = place
+        return _looked_up(tuple(places), operations)
 
     def _decided(self, decisions: Array) -> Graph:
         """The cells of decisions int32[..., P]."""
-        return self.from_operations(jnp.asarray(np.array(self._labels(), np.int32))[decisions])
+        return self.from_operations(_looked_up(self._labels(), decisions))
 
 
 def _below(key: Key, limit: int) -> Array:
-    """int32[] in 0..limit-1 from one random word."""
+    """uint32[] in 0..limit-1 from one random word."""
     drawn: Array = jax.random.bits(key, (), jnp.uint32) % jnp.uint32(limit)
-    return drawn.astype(jnp.int32)
+    return drawn
+
+
+def _digits(number: Array, base: int, length: int) -> Array:
+    """int32[..., length] of uint32[...] in base `base`, the first most significant; signs would double the work."""
+    places = [number // jnp.uint32(base**place) % jnp.uint32(base) for place in reversed(range(length))]
+    return jnp.stack(places, axis=-1).astype(jnp.int32)
 
 
 def _number(digits: Array, base: int) -> Array:
     """int32[...], digits int32[..., P] in base `base`, the first most significant."""
-    weights = base ** np.arange(digits.shape[-1] - 1, -1, -1, dtype=np.int32)
-    return jnp.einsum("...p,p->...", digits, weights)
+    number: Array = digits[..., 0]
+    for place in range(1, digits.shape[-1]):
+        number = base * number + digits[..., place]
+    return number
+
+
+def _looked_up(table: tuple[int, ...], places: Array) -> Array:
+    """int32[...], `table[places]` of a small table with places within it: arithmetic, since gathers do not fuse."""
+    first, step = table[0], table[1] - table[0] if len(table) > 1 else 0
+    if table == tuple(first + step * place for place in range(len(table))):
+        return jnp.int32(step) * places + jnp.int32(first)
+    values = jnp.full(places.shape, first, jnp.int32)
+    for place, value in enumerate(table[1:], 1):
+        values = jnp.where(places == place, jnp.int32(value), values)
+    return values
 
 
 @functools.cache

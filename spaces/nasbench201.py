@@ -30,7 +30,7 @@ CLASS_TABLE = "nasbench201_classes.npz"
 
 @dataclasses.dataclass(frozen=True)
 class NasBench201(EdgeCells):
-    """The space, or its part with the operations `op_names`. Enumerable, Generable and Factored.
+    """The space, or its part with the operations `op_names`. Enumerable, Generable, Factored and PathEncoded.
 
     Attributes:
       op_names: the operations that the space allows; their order is that of decisions and of `index`.

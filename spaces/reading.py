@@ -1,5 +1,11 @@
 """Reading of architecture strings that come from anywhere: a cursor that says exactly where and why it stopped."""
 
+import re
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
 LONGEST = 4096
 """Characters that any string may have; longer ones are refused before they are looked at."""
 
@@ -76,3 +82,44 @@ def _shorten(text: str) -> str:
     shown = ascii(text[:_SHOWN])  # up to ten characters for one that has to be escaped
     cut = len(text) > _SHOWN or len(shown) > 2 * _SHOWN
     return shown[: 2 * _SHOWN] + ("…" if cut else "")
+
+
+class RowError(ValueError):
+    """What is wrong with one of many strings; `row` says which, counted from 0."""
+
+    def __init__(self, row: int, error: ValueError) -> None:
+        """Says what `error` says."""
+        super().__init__(str(error))
+        self.row = row
+
+
+def many(
+    specs: Sequence[str],
+    pattern: str,
+    values: Sequence[Mapping[str, int]],
+    one: Callable[[str], npt.NDArray[np.int32]],
+) -> npt.NDArray[np.int32]:
+    """Returns int32[n, G], what stands in the G groups of a pattern, string by string.
+
+    Args:
+      specs: the strings.
+      pattern: a regular expression with G groups.
+      values: for each group, what its texts mean.
+      one: reads a string that the pattern does not fit, or says what is wrong with it.
+
+    Raises:
+      RowError: `one` refuses a string.
+    """
+    compiled = re.compile(pattern)
+    read = np.zeros((len(specs), len(values)), np.int32)
+    for row, spec in enumerate(specs):
+        match = compiled.fullmatch(spec) if isinstance(spec, str) and len(spec) <= LONGEST else None
+        found = [value.get(text, -1) for value, text in zip(values, match.groups(), strict=True)] if match else [-1]
+        if min(found) >= 0:
+            read[row] = found
+            continue
+        try:
+            read[row] = one(spec)
+        except ValueError as error:
+            raise RowError(row, error) from error
+    return read

@@ -13,7 +13,7 @@ OPERATIONS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3")
 
 @dataclasses.dataclass(frozen=True)
 class Toy(EdgeCells):
-    """The space, or its part with the operations `op_names`. Enumerable, Generable and Factored.
+    """The space, or its part with the operations `op_names`. Enumerable, Generable, Factored and PathEncoded.
 
     Attributes:
       op_names: the operations that the space allows; their order is that of decisions and of `index`.

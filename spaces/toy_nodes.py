@@ -95,6 +95,10 @@ class ToyNodes:
         """Returns int32[]: 9 x edges as a binary number, the first edge most significant, + 3 a + b."""
         return (_digits(arch) * np.array([36, 18, 9, 3, 1], np.int32)).sum(dtype=jnp.int32)
 
+    def at(self, index: Array) -> Graph:
+        """Returns Graph[...], `all()[index]`."""
+        return _from_digits(jnp.asarray(_enumerate())[index])
+
     def class_of(self, index: Array) -> Array:
         """Returns `index`: no two graphs are equal."""
         return index

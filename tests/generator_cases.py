@@ -17,6 +17,7 @@ NB201 = Alphabet(4, edge_labels=5)
 NB101 = Alphabet(7, node_labels=5, stop_label=4)
 TOY = Alphabet(3, edge_labels=4)
 TOY_NODES = Alphabet(3, node_labels=3, first_labelled=1)
+CHAIN = Alphabet(4, node_labels=3, first_labelled=1, masked_nodes=(1,), chain=True)
 
 # Compiling is nearly all that these tests cost; programs that run long are compiled as usual.
 quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
@@ -38,6 +39,7 @@ def slow_evaluate(p, config, edges, nodes, size):
     """The slow form's account of one graph, under the masks and the reading of label 0 that `config` says."""
     a = config.alphabet
     masks = {"masked_edges": a.masked_edges, "masked_nodes": a.masked_nodes, "first_labelled": a.first_labelled}
+    masks["chain"] = a.chain
     return slow.evaluate(p, sizes(config), edges, nodes, size, none_label=config.none_label, **masks)
 
 
@@ -144,6 +146,8 @@ def support(alphabet):
     for ops in itertools.product(labels, repeat=num * (num - 1) // 2):
         for drawn in itertools.product(kinds, repeat=num - first):
             edges, nodes = tril(ops, num), np.array([0] * first + list(drawn))
+            if alphabet.chain and not edges.diagonal(-1).all():
+                continue
             stops = [t for t in range(first, num) if nodes[t] == alphabet.stop_label]
             size = stops[0] + 1 if stops else num
             edges[size:], nodes[size:] = 0, 0
@@ -158,6 +162,8 @@ def random_graphs(alphabet, num, seed, sizes=None):
     kinds = [x for x in range(max(alphabet.node_labels, 1)) if x not in alphabet.masked_nodes]
     for i in range(num):
         edges = np.tril(rng.choice(labels, size=(alphabet.num_nodes,) * 2), -1)
+        if alphabet.chain:
+            edges |= np.eye(alphabet.num_nodes, k=-1, dtype=int)
         nodes = rng.choice(kinds, size=alphabet.num_nodes)
         found.append((edges, nodes, sizes[i % len(sizes)] if sizes else alphabet.num_nodes))
     return found

@@ -172,10 +172,23 @@ def masked(logits, out):
     return logits
 
 
-def evaluate(p, s, L, v=None, n=None, A=None, *, none_label="mask", first_labelled=0, masked_edges=(), masked_nodes=()):
+def evaluate(
+    p,
+    s,
+    L,
+    v=None,
+    n=None,
+    A=None,
+    *,
+    none_label="mask",
+    first_labelled=0,
+    masked_edges=(),
+    masked_nodes=(),
+    chain=False,
+):
     """One graph of n nodes: log p in parts, and the loss with weight 1.
 
-    `A` is L > 0, unless edges that exist may be labelled 0.
+    `A` is L > 0, unless edges that exist may be labelled 0. With `chain` the edges t-1 -> t are given, hence no factors.
 
     Returns:
       {"edges": log p(A), "labels": the label term, "log_prob": their sum, "loss": the published code's loss}.
@@ -192,7 +205,7 @@ def evaluate(p, s, L, v=None, n=None, A=None, *, none_label="mask", first_labell
             inner = []
             for k in range(s.K):
                 total = log_weights[k]
-                for j in range(t):
+                for j in range(t - 1 if chain else t):
                     theta = logits["edge"][j][k]
                     total += math.log(sigmoid(theta if A[t][j] else -theta))
                 inner.append(total)
@@ -204,6 +217,7 @@ def evaluate(p, s, L, v=None, n=None, A=None, *, none_label="mask", first_labell
             row = [log_softmax(masked(logits["label"][j], out))[L[t][j]] for j in range(t) if A[t][j]]
             edge_label_term += sum(row)
             third += -sum(row) / len(row) if row else 0.0
-    loss = -edges / (n * (n + 1) / 2) - (0.5 * node_term / counted if counted else 0.0) + third / 8
+    counted_pairs = n * (n + 1) / 2 - (n - 1 if chain else 0)
+    loss = -edges / counted_pairs - (0.5 * node_term / counted if counted else 0.0) + third / 8
     labels = node_term + edge_label_term
     return {"edges": edges, "labels": labels, "log_prob": edges + labels, "loss": loss}

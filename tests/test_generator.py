@@ -12,6 +12,7 @@ import pytest
 import scipy.stats
 import slow_generator as slow
 from generator_cases import (
+    CHAIN,
     NB101,
     NB201,
     TOY,
@@ -165,6 +166,7 @@ SLOW_CASES = {
     "after edges": tiny(Alphabet(4, node_labels=3, edge_labels=3), label_after_edges=True, node_label_input=True),
     "masked": tiny(Alphabet(4, node_labels=4, edge_labels=5, masked_nodes=(1, 3), masked_edges=(2, 3))),
     "forced": tiny(Alphabet(4, node_labels=2, edge_labels=5, masked_edges=(0, 3))),
+    "chain": tiny(CHAIN, node_label_input=True),
     "one round": GeneratorConfig(
         Alphabet(4, node_labels=3), hidden=7, rounds=1, mixture=1, attention=1, label_after_edges=True
     ),
@@ -464,9 +466,36 @@ def test_row_weights_are_unbiased():
     assert set(np.unique(drawn)) == {0.0, 2.5}
 
 
+@pytest.mark.usefixtures("x64")
+def test_a_chains_own_edges_are_given():
+    """By hand, weights zero: 3 of 6 edges are drawn, log p = -3 ln 2 - 3 ln 2; the loss counts 3 pairs and 4 selves.
+
+    A graph that lacks one of the given edges has no probability. A chain of 13 nodes: 66 edges are drawn.
+    """
+    config, ln2 = tiny(CHAIN), math.log(2)
+    zero = to_params(slow.zero_params(sizes(config)))
+    rows = stack(
+        [rows_of(tril((1, 0, 1, 1, 1, 1), 4), (0, 2, 0, 2)), rows_of(tril((1, 1, 0, 1, 1, 1), 4), (0, 2, 0, 2))]
+    )
+    found = parts(zero, config, rows)
+    np.testing.assert_allclose(found["edges"][0], -3 * ln2, atol=1e-12)
+    np.testing.assert_allclose(found["log_prob"], [-6 * ln2, -math.inf], atol=1e-12)
+    np.testing.assert_allclose(found["loss"], [3 / 7 * ln2 + ln2 / 2, math.inf], atol=1e-12)
+    single = stack(
+        [rows_of(tril((1, 0, 1, 1, 1, 1), 4), (0, 2, 0, 2), 2)] * 2
+    )  # two nodes: nothing is drawn but a label
+    np.testing.assert_allclose(parts(zero, config, single)["log_prob"], -ln2, atol=1e-12)
+    config = tiny(Alphabet(13, node_labels=6, first_labelled=1, chain=True))
+    chain = rows_of(np.eye(13, k=-1), np.zeros(13))
+    found = parts(to_params(slow.zero_params(sizes(config))), config, stack([chain, chain]))
+    np.testing.assert_allclose(found["edges"][0], -66 * ln2, atol=1e-9)
+    np.testing.assert_allclose(found["loss"][0], 66 / 79 * ln2 + math.log(6) / 2, atol=1e-9)
+
+
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
+        ({"alphabet": Alphabet(3, edge_labels=4, chain=True)}, "the edges of a chain have no labels"),
         ({"alphabet": Alphabet(32)}, "hidden is 24; at least 35"),
         ({"alphabet": NB201, "hidden": 11}, "hidden is 11; at least 12"),
         ({"alphabet": NB201, "rounds": 0}, "rounds is 0"),

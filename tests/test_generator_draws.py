@@ -10,6 +10,7 @@ import pytest
 import scipy.stats
 import slow_generator as slow
 from generator_cases import (
+    CHAIN,
     NB201,
     TOY,
     TOY_NODES,
@@ -40,6 +41,7 @@ from nasjax.generator import GeneratorConfig
         (tiny(NB201._replace(masked_edges=(0,))), 4096),
         (tiny(Alphabet(3, node_labels=4, edge_labels=4, masked_nodes=(1,), masked_edges=(2,), first_labelled=1)), 243),
         (tiny(Alphabet(4, node_labels=3, first_labelled=1, stop_label=2)), 2 + 2 * 8 + 2 * 2 * 3 * 64),
+        (tiny(CHAIN, node_label_input=True), 8 * 2**3),
     ],
 )
 def test_probabilities_sum_to_one(config, num):
@@ -88,6 +90,7 @@ SAMPLED = {
     "toy_nodes": (tiny(TOY_NODES), 1.0),
     "forced": (tiny(Alphabet(3, node_labels=3, edge_labels=4, first_labelled=1, masked_edges=(0, 2))), 1.0),
     "stop": (tiny(Alphabet(3, node_labels=4, first_labelled=1, stop_label=3, masked_nodes=(1,))), 1.0),
+    "chain": (tiny(CHAIN, node_label_input=True), 1.0),
     "both switches": (
         tiny(Alphabet(3, node_labels=2, edge_labels=3), node_label_input=True, label_after_edges=True),
         0.7,

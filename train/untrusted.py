@@ -61,8 +61,8 @@ def blamed(path: pathlib.Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def regular(path: pathlib.Path) -> Iterator[IO[bytes]]:
-    """Opens a regular file of at most `UNPACKED` bytes.
+def regular(path: pathlib.Path, limit: int = UNPACKED) -> Iterator[IO[bytes]]:
+    """Opens a regular file of at most `limit` bytes.
 
     Raises:
       ValueError: it is something else, or longer.
@@ -72,8 +72,8 @@ def regular(path: pathlib.Path) -> Iterator[IO[bytes]]:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise ValueError("not a regular file")
-        if status.st_size > UNPACKED:
-            raise ValueError(f"{status.st_size:,} bytes; at most {UNPACKED:,} are read")
+        if status.st_size > limit:
+            raise ValueError(f"{status.st_size:,} bytes; at most {limit:,} are read")
         yield file
 
 
