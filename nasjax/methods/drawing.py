@@ -15,6 +15,26 @@ from nasjax.base import Arch, Array, Generable, Key, PyTree, Rows
 from nasjax.generator import GeneratorConfig, Marginals
 
 
+class Model(NamedTuple):
+    """A generator of graphs, as functions of its parameters.
+
+    Attributes:
+      sample: (params, key, num, temperature) -> (Rows[num], bool[num], whether each is a graph).
+      log_prob: (params, Rows[C]) -> float[C], nats.
+    """
+
+    sample: Callable[[PyTree, Key, int, float | Array], tuple[Rows, Array]]
+    log_prob: Callable[[PyTree, Rows], Array]
+
+
+def graph_model(config: GeneratorConfig) -> Model:
+    """Returns GraphPNAS's generator."""
+    return Model(
+        lambda params, key, num, temperature: generator.sample_batch(params, config, key, num, temperature),
+        lambda params, rows: generator.log_probs(params, config, rows),
+    )
+
+
 class Candidates(NamedTuple):
     """Draws before membership is looked at.
 
@@ -40,7 +60,7 @@ def from_prior(space: Generable, key: Key, num: int) -> Candidates:
 
 def from_generator(
     space: Generable,
-    config: GeneratorConfig,
+    model: Model,
     params: PyTree,
     key: Key,
     num: int,
@@ -54,7 +74,7 @@ def from_generator(
 
     Args:
       space: the space.
-      config: the generator's.
+      model: the generator.
       params: its parameters; with a leading axis of `members` where that is above 1.
       key: consumed.
       num: how many.
@@ -65,14 +85,14 @@ def from_generator(
     """
     draw_key, prior_key, coin_key = jax.random.split(key, 3)
     if members == 1:
-        rows, valid = generator.sample_batch(params, config, draw_key, num, temperature)
+        rows, valid = model.sample(params, draw_key, num, temperature)
     else:
         each = -(-num // members)
         keys = jax.random.split(draw_key, members)
-        draws = jax.vmap(lambda p, k: generator.sample_batch(p, config, k, each, temperature))(params, keys)
+        draws = jax.vmap(lambda p, k: model.sample(p, k, each, temperature))(params, keys)
         rows, valid = jax.tree.map(lambda leaf: leaf.swapaxes(0, 1).reshape(-1, *leaf.shape[2:])[:num], draws)
     archs = jax.vmap(space.from_rows)(rows)
-    log_probs = log_likelihood(config, params, rows, members)
+    log_probs = log_likelihood(model, params, rows, members)
     if prior_smoothing > 0:
         prior = from_prior(space, prior_key, num).archs
         coin = jax.random.bernoulli(coin_key, prior_smoothing, (num,))
@@ -96,7 +116,8 @@ def prior_marginals(space: Generable, key: Key, num: int) -> Marginals:
     rows = jax.vmap(space.to_rows)(from_prior(space, key, num).archs)
     index = jnp.arange(alphabet.num_nodes)
     exists = index[None] < rows.size[:, None]
-    pair = exists[:, :, None] & (index[None, None, :] < index[None, :, None])
+    earlier = index - int(alphabet.chain)  # a chain's own edges are not drawn
+    pair = exists[:, :, None] & (index[None, None, :] < earlier[None, :, None])
     present = pair & (rows.edges > 0)
 
     def shares(labels: Array, count: int, mask: Array) -> Array:
@@ -109,15 +130,11 @@ def prior_marginals(space: Generable, key: Key, num: int) -> Marginals:
     return Marginals(edge, labels, shares(rows.nodes, alphabet.node_labels, modelled))
 
 
-def log_likelihood(config: GeneratorConfig, params: PyTree, rows: Rows, members: int = 1) -> Array:
+def log_likelihood(model: Model, params: PyTree, rows: Rows, members: int = 1) -> Array:
     """Returns float[C], log p of Rows[C] in nats under the generator, or the average of `members` of them."""
-
-    def batched(params: PyTree) -> Array:
-        return jax.vmap(lambda graph: generator.log_prob(params, config, graph))(rows)
-
     if members == 1:
-        return batched(params)
-    each = jax.vmap(batched)(params)
+        return model.log_prob(params, rows)
+    each = jax.vmap(lambda p: model.log_prob(p, rows))(params)
     return jax.nn.logsumexp(each, axis=0) - jnp.log(jnp.asarray(members, each.dtype))
 
 

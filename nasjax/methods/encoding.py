@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from nasjax import graph
-from nasjax.base import Arch, Array, Enumerable, Evaluation, Graph, Key, Proposals, Space
+from nasjax.base import Arch, Array, Enumerable, Evaluation, Graph, Key, Partial, Proposals, Space
 from nasjax.history import History
 
 
@@ -33,6 +33,10 @@ class ByEncoding:
     def is_valid(self, arch: Arch) -> Array:
         """Returns the wrapped space's answer."""
         return self.space.is_valid(arch)
+
+    def has_row(self, arch: Arch) -> Array:
+        """Returns the wrapped space's answer; True where it has everything."""
+        return self.space.has_row(arch) if isinstance(self.space, Partial) else jnp.bool_(True)
 
     def canonical_key(self, arch: Arch) -> Array:
         """Returns uint32[2], equal for equal arrays."""
@@ -100,8 +104,11 @@ class EnumerableByEncoding(ByEncoding):
         return index
 
     def class_members(self) -> Array:
-        """Returns int32[size], 0, 1, 2, ..."""
-        return jnp.arange(self._listed.size, dtype=jnp.int32)
+        """Returns int32[size], 0, 1, 2, ...; -1 for those that cannot be evaluated."""
+        members = jnp.arange(self._listed.size, dtype=jnp.int32)
+        if isinstance(self.space, Partial):
+            members = jnp.where(jax.vmap(self.space.has_row)(self.all()), members, -1)
+        return members
 
 
 def by_encoding(space: Space) -> Space:

@@ -81,7 +81,7 @@ class GraphPNAS(Settings):
         self.check(space, budget)
         plan = _Plan(self.resolved(), cast(Generable, space), budget)
         init, ask, tell = functools.partial(_init, plan), functools.partial(_ask, plan), functools.partial(_tell, plan)
-        return Method(init, ask, tell, self.batch)
+        return Method(init, ask, tell, self.batch, learned=True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,6 +130,10 @@ class _Plan:
             node_label_input=settings.node_label_input,
             label_after_edges=settings.label_after_edges,
         )
+
+    @functools.cached_property
+    def model(self) -> drawing.Model:
+        return drawing.graph_model(self.config)
 
     @property
     def refit(self) -> Refit:
@@ -254,7 +258,7 @@ def _refit(plan: _Plan, state: State, key: Key, step: Array) -> Learner:
 
     def fit(start: Learner, key: Key) -> Learner:
         loss = functools.partial(_elite_loss, plan)
-        log_prob = functools.partial(drawing.log_likelihood, plan.config)
+        log_prob = functools.partial(drawing.log_likelihood, plan.model)
         arguments = (start, key, graphs, weights, best.size)
         return refit.fit(plan.refit, loss, *arguments, epochs=epochs, bound=bound, log_prob=log_prob)
 
@@ -287,19 +291,16 @@ def _elite_loss(plan: _Plan, params: PyTree, graphs: Rows, coefficients: Array, 
         graphs = jax.vmap(lambda k, g: orders.random_order(k, g, plan.alphabet))(keys, graphs)
     elif settings.node_order == "canonical":
         graphs = jax.vmap(lambda g: orders.greedy_order(g, plan.alphabet))(graphs)
-    if settings.rows_per_step is None:
-        losses = jax.vmap(lambda g, w: generator.loss(params, config, g, w, objective))(graphs, coefficients)
-    else:
+    row_weights = None
+    if settings.rows_per_step is not None:
         num = min(settings.rows_per_step, plan.alphabet.num_nodes)
         keys = jax.random.split(row_key, coefficients.shape[0])
-        rows = jax.vmap(lambda k: generator.row_subset(k, config, num))(keys)
-        losses = jax.vmap(lambda g, w, r: generator.loss(params, config, g, w, objective, r))(
-            graphs, coefficients, rows
-        )
+        row_weights = jax.vmap(lambda k: generator.row_subset(k, config, num))(keys)
+    losses = generator.losses(params, config, graphs, coefficients, objective, row_weights)
     total: Array = losses.sum()
     if settings.entropy > 0:
         draws, _ = generator.sample_batch(jax.lax.stop_gradient(params), config, entropy_key, ENTROPY_DRAWS, 1.0)
-        total = total + settings.entropy * reinforce.negative_entropy(drawing.log_likelihood(config, params, draws))
+        total = total + settings.entropy * reinforce.negative_entropy(drawing.log_likelihood(plan.model, params, draws))
     return total
 
 
@@ -312,7 +313,7 @@ def _generate(
     temperature = 1 + (settings.temperature - 1) * jnp.clip(left, 0, 1)
     candidates = drawing.from_generator(
         plan.space,
-        plan.config,
+        plan.model,
         learner.params,
         key,
         settings.candidates,
@@ -338,7 +339,7 @@ def _screened(plan: _Plan, state: State, learner: Learner, candidates: drawing.C
         most = settings.screen_candidates
         return screen.thompson_ranking(key, archive, rows, candidates.fresh, most, settings.batch)
     if settings.screen == "likelihood":
-        values = drawing.log_likelihood(plan.config, learner.params, rows, settings.ensemble)
+        values = drawing.log_likelihood(plan.model, learner.params, rows, settings.ensemble)
     elif settings.screen == "ridge":
         values = screen.ridge_values(archive, rows)
     else:
@@ -353,7 +354,7 @@ def _reinforce(
 
     `told` holds the batch already, in the rows from `first` on.
     """
-    settings, config, learner = plan.settings, plan.config, cast(Learner, told.learner)
+    settings, learner = plan.settings, cast(Learner, told.learner)
     log_probs = told.log_probs
     rows = jax.vmap(plan.space.to_rows)(proposals.archs)
     mask = proposals.live & (proposals.origin == Origin.MODEL) & evaluation.valid & jnp.isfinite(evaluation.reward)
@@ -361,7 +362,7 @@ def _reinforce(
     if log_probs is not None:
         place = first + jnp.cumsum(proposals.live, dtype=jnp.int32) - 1
         drawn = mask & (place < plan.rows)
-        now = drawing.log_likelihood(config, learner.params, rows).astype(jnp.float32)
+        now = drawing.log_likelihood(plan.model, learner.params, rows).astype(jnp.float32)
         log_probs = log_probs.at[jnp.where(drawn, place, plan.rows)].set(now, mode="drop")
         past = told.history
         rows, reward = jax.vmap(plan.space.to_rows)(past.archs), past.reward
@@ -373,7 +374,7 @@ def _reinforce(
     advantages = (reinforce.leave_one_out if settings.on_policy == "loo" else reinforce.rank_advantages)(reward, mask)
 
     def loss(params: PyTree) -> Array:
-        now = drawing.log_likelihood(config, params, rows)
+        now = drawing.log_likelihood(plan.model, params, rows)
         scaled = advantages
         if log_probs is not None:
             scaled = scaled * reinforce.importance_weights(now, jnp.where(mask, log_probs, 0), REPLAY_CLIP)

@@ -1,0 +1,146 @@
+"""Exact Gaussian processes on a fixed number of rows of which some count: fit, posterior, expected improvement.
+
+Source: Rasmussen and Williams, "Gaussian Processes for Machine Learning" (2006), §2.2, §2.3 and §5.4; expected
+improvement: Jones, Schonlau, Welch (1998). Zero mean, kernel s^2 Matern-5/2(|x - x'| / l) plus noise t^2.
+
+Rows that do not count have the identity's row and column and target 0, so that they change neither likelihood nor
+posterior and shapes stay.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.scipy.linalg import cho_solve, solve_triangular
+from jax.scipy.stats import norm
+
+from nasjax.base import Array
+
+JITTER = 1e-6
+"""Added to the diagonal beside the noise."""
+
+NOISE_MEAN = -2.302585
+"""log .1, the prior mean of log t^2."""
+
+
+class Posterior(NamedTuple):
+    """What the data say under one theta; R rows.
+
+    Attributes:
+      points: float32[R, F].
+      mask: bool[R].
+      theta: float32[3] = (log l, log s^2, log t^2).
+      factor: float32[R, R], lower Cholesky factor of the covariance of the targets.
+      weights: float32[R], the covariance's inverse times the targets.
+    """
+
+    points: Array
+    mask: Array
+    theta: Array
+    factor: Array
+    weights: Array
+
+
+def distances(left: Array, right: Array) -> Array:
+    """Returns float32[L, R], Euclidean distances of float32[L, F] and [R, F]; exact up to the root for entries 0 and 1."""
+    products = left @ right.T
+    squared = (left**2).sum(axis=1)[:, None] + (right**2).sum(axis=1)[None, :] - 2 * products
+    return jnp.sqrt(jnp.maximum(squared, 0))
+
+
+def prior_means(distance: Array, mask: Array) -> Array:
+    """Returns float32[3], the prior means of theta: (log of the median positive distance, 0, log .1).
+
+    Args:
+      distance: float32[R, R].
+      mask: bool[R], rows that count.
+    """
+    counts = jnp.triu(mask[:, None] & mask[None, :], 1) & (distance > 0)
+    ordered = jnp.sort(jnp.where(counts, distance, jnp.inf).reshape(-1))
+    number = counts.sum(dtype=jnp.int32)
+    middle = (ordered[jnp.maximum(number - 1, 0) // 2] + ordered[number // 2]) / 2
+    median = jnp.where(number > 0, middle, 1.0)
+    return jnp.stack([jnp.log(median), jnp.float32(0), jnp.float32(NOISE_MEAN)])
+
+
+def kernel(distance: Array, theta: Array) -> Array:
+    """Returns s^2 Matern-5/2 of distances, of their shape."""
+    scaled = jnp.sqrt(jnp.float32(5)) * distance * jnp.exp(-theta[0])
+    return jnp.exp(theta[1]) * (1 + scaled + scaled**2 / 3) * jnp.exp(-scaled)
+
+
+def covariance(distance: Array, mask: Array, theta: Array) -> Array:
+    """Returns float32[R, R], the targets' covariance; the identity's row and column where `mask` is False."""
+    inner = jnp.where(mask[:, None] & mask[None, :], kernel(distance, theta), 0)
+    return inner + jnp.diag(jnp.where(mask, jnp.exp(theta[2]) + JITTER, 1.0))
+
+
+def negative_log_posterior(theta: Array, distance: Array, targets: Array, mask: Array, means: Array) -> Array:
+    """Returns float32[], -log p(targets | theta) - log p(theta) up to a constant; theta ~ N(means, 1).
+
+    Args:
+      theta: float32[3].
+      distance: float32[R, R].
+      targets: float32[R]; 0 where `mask` is False.
+      mask: bool[R].
+      means: float32[3].
+    """
+    factor = jnp.linalg.cholesky(covariance(distance, mask, theta))
+    whitened = solve_triangular(factor, targets, lower=True)
+    fit = (whitened**2).sum() / 2 + jnp.log(jnp.diagonal(factor)).sum()
+    return fit + ((theta - means) ** 2).sum() / 2
+
+
+def fit(start: Array, distance: Array, targets: Array, mask: Array, means: Array, steps: int, rate: float) -> Array:
+    """Returns theta after `steps` of Adam on the negative log posterior, from `start`, with fresh moments."""
+    optimiser = optax.adam(rate)
+
+    def step(carry: tuple[Array, optax.OptState], _: None) -> tuple[tuple[Array, optax.OptState], None]:
+        theta, moments = carry
+        gradient = _gradient(theta, distance, targets, mask, means)
+        with jax.numpy_dtype_promotion("standard"):  # optax raises a float to an integer's power
+            update, moments = optimiser.update(gradient, moments, theta)
+        return (theta + update, moments), None
+
+    return jax.lax.scan(step, (start, optimiser.init(start)), None, length=steps)[0][0]
+
+
+def posterior(points: Array, targets: Array, mask: Array, theta: Array) -> Posterior:
+    """Returns the process given the rows that count.
+
+    Args:
+      points: float32[R, F].
+      targets: float32[R]; 0 where `mask` is False.
+      mask: bool[R].
+      theta: float32[3].
+    """
+    factor = jnp.linalg.cholesky(covariance(distances(points, points), mask, theta))
+    return Posterior(points, mask, theta, factor, cho_solve((factor, True), targets))
+
+
+def predict(given: Posterior, points: Array) -> tuple[Array, Array]:
+    """Returns (mean, variance) float32[C] of the latent function, without noise, at float32[C, F]."""
+    cross = jnp.where(given.mask[:, None], kernel(distances(given.points, points), given.theta), 0)
+    whitened = solve_triangular(given.factor, cross, lower=True)
+    variance = jnp.exp(given.theta[1]) - (whitened**2).sum(axis=0)
+    return given.weights @ cross, jnp.maximum(variance, 0)
+
+
+def expected_improvement(mean: Array, variance: Array, best: Array) -> Array:
+    """Returns float32[C], E max(f - best, 0) for f ~ N(mean, variance)."""
+    deviation = jnp.sqrt(jnp.maximum(variance, jnp.float32(1e-12)))
+    gain = mean - best
+    scaled = gain / deviation
+    return gain * norm.cdf(scaled) + deviation * norm.pdf(scaled)
+
+
+def _gradient(theta: Array, distance: Array, targets: Array, mask: Array, means: Array) -> Array:
+    """That of the negative log posterior, by tr((K^-1 - a a^T) dK) / 2 (their eq. 5.9)."""
+    factor = jnp.linalg.cholesky(covariance(distance, mask, theta))
+    weights = cho_solve((factor, True), targets)
+    inverse = cho_solve((factor, True), jnp.eye(mask.size, dtype=jnp.float32))
+    sensitivity = (inverse - weights[:, None] * weights[None, :]) / 2
+    _, pull = jax.vjp(lambda theta: covariance(distance, mask, theta), theta)
+    likelihood: Array = pull(sensitivity)[0]
+    return likelihood + theta - means
