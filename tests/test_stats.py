@@ -42,3 +42,77 @@ def test_bad_values_are_refused(bad):
         stats.sign_flip_test(bad)
     with pytest.raises(ValueError, match="finite"):
         stats.mean_interval(bad)
+
+
+def test_holm_by_hand():
+    """Sorted .01 .02 .04: 3 x .01, max(2 x .02, .03), max(1 x .04, .04); in the order given."""
+    assert stats.holm([0.04, 0.01, 0.02]) == pytest.approx([0.04, 0.03, 0.04])
+    assert stats.holm([0.5, 0.6]) == [1.0, 1.0]
+    assert stats.holm([]) == []
+
+
+def test_paired_test_by_size_and_zeros():
+    """Up to 20 pairs exact flips; above, signed ranks with zeros split; without any difference, no evidence."""
+    assert stats.paired_test([1.0, 2.0, 3.0]) == ("sign_flip", 0.25)
+    assert stats.paired_test(np.zeros(30)) == ("wilcoxon", 1.0)
+    values = np.concatenate([np.zeros(15), np.arange(1, 16)])
+    name, p = stats.paired_test(values)
+    wanted = scipy.stats.wilcoxon(values, zero_method="zsplit", method="asymptotic").pvalue
+    assert (name, p) == ("wilcoxon", pytest.approx(wanted))
+    with pytest.raises(ValueError, match="paired_test"):
+        stats.paired_test([])
+
+
+def test_median_bands():
+    """Equal rows have no width; the band of one column is the median's bootstrap interval; infinities stay."""
+    rng = np.random.default_rng(1)
+    values = np.stack([np.full(40, 3.0), rng.normal(size=40), np.full(40, np.inf)], axis=1)
+    median, low, high = stats.median_bands(values)
+    assert (low[0], median[0], high[0]) == (3, 3, 3)
+    assert low[1] < median[1] < high[1]
+    assert median[1] == np.median(values[:, 1])
+    assert (low[2], median[2], high[2]) == (np.inf, np.inf, np.inf)
+    again = stats.median_bands(values[:, 1:2])  # the same resamples of seeds, whatever stands beside
+    assert (again[1][0], again[2][0]) == (low[1], high[1])
+    with pytest.raises(ValueError, match="median_bands"):
+        stats.median_bands([[np.nan]])
+
+
+def test_mean_ranks_average_ties_and_put_nan_last():
+    assert stats.mean_ranks([[1, 5, np.nan], [1, 4, 2], [3, 6, 2]]).tolist() == pytest.approx(
+        [(1.5 + 2 + 3) / 3, (1.5 + 1 + 1.5) / 3, (3 + 3 + 1.5) / 3]
+    )
+
+
+def test_interquartile_mean_cuts_a_quarter_at_each_end():
+    assert stats.interquartile_mean([100, 1, 2, 3, 4, 5, 6, -50]) == 3.5
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 5, 7])
+def test_median_bands_are_those_of_every_resample(n):
+    """Up to 7 ** 7 resamples enumerated: with odd n the band's ends are the exact percentiles, with 2 too."""
+    values = np.random.default_rng(n).normal(size=(n, 1))
+    resamples = np.array(list(itertools.product(range(n), repeat=n)))
+    expected = np.percentile(np.median(values[resamples, 0], axis=1), [2.5, 97.5], method="inverted_cdf")
+    _, low, high = stats.median_bands(values)
+    assert (low[0], high[0]) == tuple(expected)
+
+
+def test_median_bands_of_even_numbers_are_a_rank_wider_at_most():
+    """200,000 drawn resamples of 40: the band holds theirs, and the next value inwards does not."""
+    values = np.sort(np.random.default_rng(3).normal(size=40))
+    medians = np.median(values[np.random.default_rng(0).integers(0, 40, (200_000, 40))], axis=1)
+    lower, upper = np.percentile(medians, [2.5, 97.5])
+    _, low, high = stats.median_bands(values[:, None])
+    first, last = np.searchsorted(values, [low[0], high[0]])
+    assert low[0] <= lower <= values[first + 1]
+    assert values[last - 1] <= upper <= high[0]
+
+
+def test_rank_biserial_by_hand():
+    """Ranks 1, 2, 3.5, 3.5 of .1, .2, -3, 3; a zero counts for neither side; the mean may say the opposite."""
+    assert stats.rank_biserial([0.1, 0.2, -3, 3]) == pytest.approx((1 + 2 - 3.5 + 3.5) / 10)
+    assert stats.rank_biserial([0.0, 1.0]) == pytest.approx(2 / 3)
+    assert stats.rank_biserial([0.0, 0.0]) == 0
+    few_big_losses = [0.1] * 9 + [-5.0] * 2
+    assert np.mean(few_big_losses) < 0 < stats.rank_biserial(few_big_losses)

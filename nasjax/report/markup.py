@@ -200,11 +200,11 @@ def _plain(value: Any) -> str:
     return str(value) if not isinstance(value, int) or abs(value) < 10**300 else "…"
 
 
-def page(title: str, body: str) -> str:
-    """Returns the whole document; `title` is HTML, as `body` is."""
+def page(title: str, body: str, style: str = "") -> str:
+    """Returns the whole document; `title` is HTML, as `body` is; `style` is CSS beside `STYLE`."""
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n"
-        f"<title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
+        f"<title>{title}</title>\n<style>{STYLE}{style}</style>\n</head>\n<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
     )

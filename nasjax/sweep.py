@@ -1,0 +1,351 @@
+"""Sweeps: many methods x tasks x seeds, in compiled programs, chunk by chunk, resumable.
+
+A sweep's run directory holds
+
+    config.json       the resolved config without what may grow: seeds and the choice of methods; versions, devices
+    LOCK              held while a process runs
+    plan.json         the width of each program, so that a resumed sweep has the same programs
+    chunks/*.parquet  METHOD-TASK-START-STOP: the results of some seeds; each is whole or not there
+    events.jsonl      clock, seconds, memory: the only file that differs between two equal sweeps
+    results.parquet   all chunks of the methods and seeds asked for, joined (`results`)
+    summary.json      statistics over seeds (`summary`)
+
+A chunk costs at most what its searches cost: a killed sweep repeats that much. More seeds or other methods go on in the same
+directory, as no search depends on another.
+"""
+
+import dataclasses
+import itertools
+import json
+import pathlib
+import re
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import pyarrow as pa
+import pyarrow.compute
+
+from nasjax import files, interrupts, machine, resolved, results, rundir, seeds, summary
+from nasjax.base import Evaluator, MethodSettings, Space
+from nasjax.options import nearest
+from nasjax.record import FORMAT
+from nasjax.results import Best, Labels
+from nasjax.search import Budget, EvaluatorSettings
+from nasjax.summary import Comparison
+
+PLAN, RESULTS, SUMMARY, CHUNKS = "plan.json", "results.parquet", "summary.json", "chunks"
+
+_NAME = re.compile(r"[a-z0-9_.+@=]+")
+_CHUNK_LIMIT = 1 << 31
+
+
+@runtime_checkable
+class TaskSettings(EvaluatorSettings, Protocol):
+    """What a sweep asks of an evaluator's settings beside `build`: how its results are called."""
+
+    @property
+    def task(self) -> str:
+        """Name of the data set or problem."""
+
+    @property
+    def signal(self) -> str:
+        """Name of what the method sees."""
+
+
+@runtime_checkable
+class SweptEvaluator(Evaluator, Protocol):
+    """What a sweep asks of a pure evaluator beside the call. Its metrics may have "validation" and "test"."""
+
+    def best(self, space: Space) -> dict[str, float]:
+        """Returns the maxima over the searchable set, "validation" of the noise-free signal and "test"; NaN if unknown."""
+
+    def searchable(self, space: Space) -> Space:
+        """Returns the space without what cannot be evaluated; `space` itself where all can."""
+
+    @property
+    def source(self) -> dict[str, Any]:
+        """Returns what the summary says of the table: "file", "sha256", "modelled", "unit"."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """One method of a sweep.
+
+    Attributes:
+      name: in tables and on the command line: lower-case letters, digits and _ . + @ =
+      method: its settings.
+      seeds: of an expensive method, at most so many of the sweep's seeds; 0 = all.
+    """
+
+    name: str
+    method: MethodSettings
+    seeds: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Sweep:
+    """What a config returns for `nasjax sweep`.
+
+    Attributes:
+      space: where to search.
+      methods: what is compared.
+      tasks: the evaluators, one a task and signal.
+      budget: unique queries of each search.
+      seeds: searches of each method on each task, seeds 0..seeds-1.
+      compare: what is tested, and against which methods.
+      chunk: seeds a file; 0 = 1,024, or 16 for methods that train a model.
+      memory: bytes that a device may use; 0 = half of what there is.
+    """
+
+    space: Space
+    methods: tuple[Entry, ...]
+    tasks: tuple[TaskSettings, ...]
+    budget: Budget = Budget()
+    seeds: int = 100
+    compare: Comparison = Comparison()
+    chunk: int = 0
+    memory: int = 0
+
+
+class SweepProgress(NamedTuple):
+    """Told after each chunk, when it is safe on the disk.
+
+    Attributes:
+      chunk: chunks done by this call, of `chunks`.
+      chunks: those that were missing.
+      method: of this chunk, with its task, signal and seeds [start, stop).
+      task: see above.
+      signal: see above.
+      start: see above.
+      stop: see above.
+      seconds: wall clock of this chunk: "run" and, part of it, "compile".
+    """
+
+    chunk: int
+    chunks: int
+    method: str
+    task: str
+    signal: str
+    start: int
+    stop: int
+    seconds: dict[str, float]
+
+
+class SweepResult(NamedTuple):
+    """What a sweep came to.
+
+    Attributes:
+      folder: its run directory.
+      done: chunks computed by this call.
+      chunks: those that the results stand on.
+      summary: the content of `summary.json`.
+    """
+
+    folder: pathlib.Path
+    done: int
+    chunks: int
+    summary: dict[str, Any]
+
+
+class _Chunk(NamedTuple):
+    """Seeds start..stop-1 of a method on a task; the name of its file says so."""
+
+    entry: Entry
+    task: TaskSettings
+    start: int
+    stop: int
+
+    @property
+    def file(self) -> str:
+        return f"{_stem(self.entry, self.task)}-{self.start:06}-{self.stop:06}.parquet"
+
+
+def run_sweep(
+    sweep: Sweep,
+    name: str,
+    folder: pathlib.Path,
+    *,
+    methods: Sequence[str] = (),
+    on_chunk: Callable[[SweepProgress], None] | None = None,
+    on_note: Callable[[str], None] | None = None,
+) -> SweepResult:
+    """Runs a sweep in a run directory, or goes on with the one that is there.
+
+    Args:
+      sweep: what to run.
+      name: of the config; stands in the summary.
+      folder: the run directory; made if need be.
+      methods: names of those to run, all if empty; those left out are neither run nor in the results.
+      on_chunk: called after each chunk.
+      on_note: called with one line where something is otherwise than expected.
+
+    Raises:
+      ValueError: a setting is out of range, a method is unknown, an evaluator cannot be traced.
+      FileNotFoundError: a table is missing.
+      rundir.RunDirError: the directory or a file in it does not fit; nothing in it was changed.
+      OSError: a file could not be written; run again to go on.
+      interrupts.Interrupted: SIGINT or SIGTERM; run again to go on.
+    """
+    chosen = check(sweep, methods)
+    identity = rundir.Identity(_fixed(sweep), 0, machine.describe())
+    with interrupts.raised() as watch:
+        evaluators = [_built(task, sweep.space) for task in sweep.tasks]
+        with rundir.claimed(folder, identity) as notes:
+            for note in notes:
+                (on_note or (lambda line: None))(note)
+            files.make_folder(folder / CHUNKS)
+            rundir.log(folder, {"event": "start", "time": time.time(), **machine.describe()})
+            runner = _Runner(sweep, folder, identity.hash, dict(zip(sweep.tasks, evaluators, strict=True)))
+            there, missing = _plan(sweep, chosen, folder / CHUNKS)
+            for number, chunk in enumerate(missing):
+                seconds = runner.run(chunk)
+                there.append(chunk)
+                if on_chunk is not None:
+                    about = (chunk.entry.name, chunk.task.task, chunk.task.signal, chunk.start, chunk.stop)
+                    on_chunk(SweepProgress(number + 1, len(missing), *about, seconds))
+                watch.check()
+            found = runner.finish(there, chosen, name)
+            rundir.log(folder, {"event": "finish", "time": time.time()})
+            return SweepResult(folder, len(missing), len(there), found)
+
+
+def check(sweep: Sweep, methods: Sequence[str] = ()) -> list[Entry]:
+    """Returns the methods that are meant, in the sweep's order.
+
+    Raises:
+      ValueError: a setting is out of range, two methods or tasks have one name, or a name is unknown.
+    """
+    for what, number in (("seeds", sweep.seeds), ("budget.evaluations", sweep.budget.evaluations)):
+        if not 1 <= number < 1 << 31:
+            raise ValueError(f"{what} {number}: at least 1")
+    if sweep.chunk < 0 or sweep.memory < 0:
+        raise ValueError(f"chunk {sweep.chunk}, memory {sweep.memory}: at least 0")
+    names = [entry.name for entry in sweep.methods]
+    for number, entry in enumerate(sweep.methods):
+        if not _NAME.fullmatch(entry.name):
+            raise ValueError(f"method name {entry.name!r}: lower-case letters, digits and _ . + @ = are allowed")
+        if entry.seeds < 0:
+            raise ValueError(f"method {entry.name}: seeds {entry.seeds}; at least 0")
+        if entry.name in names[:number]:
+            raise ValueError(f"two methods are called {entry.name!r}")
+    tasks = [(task.task, task.signal) for task in sweep.tasks]
+    if not names or not tasks or len(set(tasks)) < len(tasks):
+        raise ValueError("a sweep needs methods and tasks, and each pair of task and signal once")
+    unknown = [name for name in methods if name not in names]
+    if unknown:
+        close = nearest(unknown[0], names)
+        raise ValueError(
+            f"unknown method {unknown[0]!r}; " + (f"did you mean {close}?" if close else f"one of {', '.join(names)}")
+        )
+    return [entry for entry in sweep.methods if not methods or entry.name in methods]
+
+
+def _fixed(sweep: Sweep) -> resolved.Plain:
+    """The config without what may differ between two calls that share a directory: a search depends on none of it."""
+    methods = tuple(dataclasses.replace(entry, seeds=0) for entry in sweep.methods)
+    free = {"seeds", "compare", "memory"}
+    fields = [field.name for field in dataclasses.fields(sweep) if field.name not in free]
+    same = dataclasses.replace(sweep, methods=methods)
+    return {name: resolved.plain(getattr(same, name), f"config.{name}") for name in fields}
+
+
+def _built(task: TaskSettings, space: Space) -> SweptEvaluator:
+    evaluator = task.build(space)
+    if not evaluator.pure or not isinstance(evaluator, SweptEvaluator):
+        kind = type(evaluator).__name__
+        raise ValueError(f"sweep: {kind} is no table, so its searches are no single program; use nasjax search")
+    return evaluator
+
+
+def _stem(entry: Entry, task: TaskSettings) -> str:
+    """What the names of a method's and task's chunks begin with."""
+    return "-".join([entry.name, *(re.sub(r"[^A-Za-z0-9_.@+=]", "_", text) for text in (task.task, task.signal))])
+
+
+def _plan(sweep: Sweep, chosen: Sequence[Entry], folder: pathlib.Path) -> tuple[list[_Chunk], list[_Chunk]]:
+    """The chunks that are there and hold seeds asked for, and those that are missing, task after task.
+
+    An earlier call may have had other numbers of seeds, so what is there is read from the names, and only gaps are filled.
+    """
+    there, missing = [], []
+    names = sorted(path.name for path in folder.glob("*.parquet"))
+    for entry, task in itertools.product(chosen, sweep.tasks):
+        pattern = re.compile(re.escape(_stem(entry, task)) + r"-(\d+)-(\d+)\.parquet")
+        ranges = [tuple(map(int, match.groups())) for match in map(pattern.fullmatch, names) if match]
+        size = sweep.chunk or (16 if entry.method.build(sweep.space, sweep.budget.evaluations).learned else 1024)
+        wanted, covered = _num_seeds(sweep, entry), 0
+        for start, stop in [*sorted(ranges), (wanted, wanted)]:
+            end = min(start, wanted)
+            missing += [_Chunk(entry, task, first, min(first + size, end)) for first in range(covered, end, size)]
+            covered = max(covered, stop)
+            if start < min(stop, wanted):
+                there.append(_Chunk(entry, task, start, stop))
+    return there, missing
+
+
+def _num_seeds(sweep: Sweep, entry: Entry) -> int:
+    return min(sweep.seeds, entry.seeds) if entry.seeds else sweep.seeds
+
+
+@dataclasses.dataclass
+class _Runner:
+    """Runs chunks and puts them together."""
+
+    sweep: Sweep
+    folder: pathlib.Path
+    hash: str
+    evaluators: dict[TaskSettings, SweptEvaluator]
+
+    def run(self, chunk: _Chunk) -> dict[str, float]:
+        """Computes a chunk, writes its file, and returns the seconds it took."""
+        begun, compiled = time.monotonic(), machine.compile_seconds()
+        evaluator, budget = self.evaluators[chunk.task], self.sweep.budget.evaluations
+        space = evaluator.searchable(self.sweep.space)
+        program = self._program(chunk, space, evaluator)
+        wanted = range(chunk.start, chunk.stop)
+        trace = program(evaluator, wanted)
+        labels = Labels(chunk.entry.name, space.name, chunk.task.task, chunk.task.signal)
+        batch = chunk.entry.method.build(space, budget).batch
+        table = results.rows(space, trace, wanted, batch, labels, Best(**evaluator.best(space)))
+        files.write(self.folder / CHUNKS / chunk.file, results.pack(table, {"sweep": self.hash}))
+        seconds = {"run": time.monotonic() - begun, "compile": machine.compile_seconds() - compiled}
+        event = {"event": "chunk", "time": time.time(), "file": chunk.file, "seconds": seconds}
+        rundir.log(self.folder, event | {"width": program.width, "memory": machine.memory()})
+        return seconds
+
+    def finish(self, chunks: Sequence[_Chunk], chosen: Sequence[Entry], name: str) -> dict[str, Any]:
+        """Joins the chunks, writes results and summary, and returns the latter."""
+        whole = results.join(self._read(chunk) for chunk in chunks)
+        files.write(self.folder / RESULTS, results.pack(whole))
+        about = summary.About(name, self.hash, self.sweep.space, self.sweep.budget.evaluations, self.sweep.seeds)
+        sources = {(task.task, task.signal): evaluator.source for task, evaluator in self.evaluators.items()}
+        order = [entry.name for entry in chosen]
+        found = summary.summarize(whole, order, about, sources, self.sweep.compare)
+        text = json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False)
+        files.write(self.folder / SUMMARY, text.encode() + b"\n")
+        return found
+
+    def _program(self, chunk: _Chunk, space: Space, evaluator: SweptEvaluator) -> seeds.Seeds:
+        """The method's program; its width is looked up in, or added to, plan.json."""
+        path, stem = self.folder / PLAN, _stem(chunk.entry, chunk.task)
+        plan: dict[str, Any] = rundir.read_json(path) if path.exists() else {"format": FORMAT, "widths": {}}
+        width = plan["widths"].get(stem)
+        limit = self.sweep.memory or machine.usable_memory()
+        budget = self.sweep.budget.evaluations
+        program = seeds.program(space, chunk.entry.method, evaluator, budget, limit=limit, width=width)
+        if width is None:
+            plan["widths"][stem] = program.width
+            files.write(path, json.dumps(plan, indent=1).encode() + b"\n")
+        return program
+
+    def _read(self, chunk: _Chunk) -> pa.Table:
+        """The rows of a chunk that belong to the seeds asked for."""
+        path = self.folder / CHUNKS / chunk.file
+        try:
+            table, about = results.unpack(files.read(path, _CHUNK_LIMIT))
+        except ValueError as error:
+            raise rundir.RunDirError(f"{path}: {error}; move it away and run again: it is computed anew") from error
+        if about.get("sweep") != self.hash:
+            raise rundir.RunDirError(f"{path} belongs to another sweep; move it away and run again")
+        return table.filter(pa.compute.less(table["seed"], _num_seeds(self.sweep, chunk.entry)))

@@ -1,0 +1,80 @@
+"""Many seeds in one program: each search's bits are its own."""
+
+import jax
+import numpy as np
+import pytest
+import toy_sweep
+
+from nasjax import seeds
+from nasjax.methods.graphpnas import GraphPNAS
+from nasjax.methods.random_search import RandomSearch
+from nasjax.methods.shuffled import Shuffled
+from nasjax.spaces.toy import Toy
+
+SPACE, METHOD, BUDGET = Toy(), RandomSearch(batch=3), 7
+
+
+@pytest.fixture(scope="module")
+def table():
+    return toy_sweep.MadeUpTable(noise=1.0).build(SPACE)
+
+
+@pytest.fixture(scope="module")
+def two_devices(table):
+    return seeds.program(SPACE, METHOD, table, BUDGET, width=4)
+
+
+def same(a, b):
+    return jax.tree.all(jax.tree.map(np.array_equal, jax.tree.map(np.nan_to_num, a), jax.tree.map(np.nan_to_num, b)))
+
+
+def test_a_seed_gives_the_same_bits_alone_in_company_and_on_one_device(table, two_devices):
+    """Width 4 on two devices: 11 seeds are one and a half rounds, padded; a single one is padded too."""
+    wanted = [5, 3, 2**31 + 7, 0, 1, 2, 4, 6, 7, 8, 9]
+    together = two_devices(table, wanted)
+    assert together.reward.shape == (11, 9)
+    assert together.live.sum(axis=1).tolist() == [BUDGET] * 11
+    one_device = seeds.program(SPACE, METHOD, table, BUDGET, width=4, devices=jax.devices()[:1])
+    assert (one_device.num_devices, two_devices.num_devices) == (1, 2)
+    assert same(together, one_device(table, wanted))
+    for place in (0, 2, 10):
+        alone = two_devices(table, [wanted[place]])
+        assert same(jax.tree.map(lambda leaf, place=place: leaf[place : place + 1], together), alone)
+    assert len({trace.tobytes() for trace in together.keys}) == 11
+
+
+def test_the_searches_are_those_of_the_same_keys(table, two_devices):
+    """The program is `scan_search` of `jax.random.key(seed)`."""
+    search = jax.jit(seeds.scan_search(SPACE, METHOD.build(SPACE, BUDGET), table, BUDGET))
+    for seed in (0, 2**32 - 1):
+        alone = search(jax.random.key(seed))._replace(info={})
+        assert same(jax.tree.map(lambda leaf: leaf[0], two_devices(table, [seed])), alone)
+
+
+def test_width_is_halved_until_the_program_fits(table):
+    def made(limit):
+        return seeds.program(SPACE, METHOD, table, BUDGET, devices=jax.devices()[:1], limit=limit)
+
+    widest = seeds._compiled(
+        SPACE, METHOD, BUDGET, jax.tree.structure(table), (((64,), np.dtype("float32")),), (jax.devices()[0],), 64
+    )
+    assert made(None).width == made(widest.bytes).width == 64
+    assert made(widest.bytes - 1).width == 32
+    with pytest.raises(ValueError, match=r"one search needs [\d,]+ bytes of a device, the limit is 100"):
+        made(100)
+
+
+def test_methods_that_train_say_so():
+    """They run one seed at a time on a CPU."""
+    assert GraphPNAS().build(SPACE, 10).learned
+    assert Shuffled(GraphPNAS()).build(SPACE, 10).learned
+    assert not METHOD.build(SPACE, 10).learned
+    assert not Shuffled(METHOD).build(SPACE, 10).learned
+
+
+def test_what_cannot_be_traced_is_refused(table):
+    class Children:
+        pure = False
+
+    with pytest.raises(ValueError, match="Children is not pure"):
+        seeds.program(SPACE, METHOD, Children(), BUDGET)

@@ -1,0 +1,177 @@
+"""Sweeps end to end: chunks, resume, growth, refusals. One small program serves nearly all."""
+
+import dataclasses
+import json
+
+import pytest
+import toy_sweep
+
+from nasjax import results, rundir
+from nasjax.methods.random_search import RandomSearch
+from nasjax.search import Budget
+from nasjax.sweep import CHUNKS, PLAN, RESULTS, SUMMARY, Entry, check, run_sweep
+
+SWEEP = toy_sweep.config()
+ONE = dataclasses.replace(SWEEP, methods=SWEEP.methods[:1], tasks=SWEEP.tasks[:1])
+
+
+def run(folder, sweep=ONE, name="toy", **options):
+    return run_sweep(sweep, name, folder, **options)
+
+
+def files(folder):
+    return {name: (folder / name).read_bytes() for name in (RESULTS, SUMMARY)}
+
+
+def chunks(folder):
+    return {path.name: path.stat().st_mtime_ns for path in (folder / CHUNKS).iterdir()}
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sweep") / "whole"
+    result = run(folder)
+    return folder, result
+
+
+def test_what_a_sweep_leaves(whole):
+    folder, result = whole
+    assert (result.done, result.chunks) == (3, 3)
+    assert sorted(chunks(folder)) == [
+        "one-first-value-000000-000012.parquet",
+        "one-first-value-000012-000024.parquet",
+        "one-first-value-000024-000030.parquet",
+    ]
+    table, _ = results.unpack((folder / RESULTS).read_bytes())
+    assert len(table) == 30 * 10
+    assert table["query"].to_pylist() == list(range(1, 11)) * 30
+    assert not any(table["repeat"].to_pylist())
+    found = json.loads((folder / SUMMARY).read_text())
+    assert found == json.loads(json.dumps(result.summary))
+    assert [(row["queries"], row["seeds"]) for row in found["results"]] == [(5, 30), (10, 30)]
+    assert json.loads((folder / PLAN).read_text())["widths"] == {"one-first-value": 64}
+
+
+class StopHere(BaseException):
+    """A kill: no `Exception`, so that nothing handles it."""
+
+
+@pytest.mark.parametrize("after", [1, 2])
+def test_a_killed_sweep_ends_with_the_same_bytes(whole, tmp_path, after):
+    folder = tmp_path / "killed"
+
+    def stop(progress):
+        if progress.chunk == after:
+            raise StopHere
+
+    with pytest.raises(StopHere):
+        run(folder, on_chunk=stop)
+    assert not (folder / RESULTS).exists()
+    before = chunks(folder)
+    assert len(before) == after
+    assert run(folder).done == 3 - after
+    assert files(folder) == files(whole[0])
+    assert before.items() <= chunks(folder).items()
+
+
+def test_other_chunks_give_the_same_rows(whole, tmp_path):
+    sweep = dataclasses.replace(ONE, chunk=0)
+    run(tmp_path / "one", sweep)
+    assert len(chunks(tmp_path / "one")) == 1
+    assert (tmp_path / "one" / RESULTS).read_bytes() == (whole[0] / RESULTS).read_bytes()
+
+
+def test_a_sweep_grows_and_is_asked_for_less(whole, tmp_path):
+    """First 20 seeds, then all 30: only the missing ones run; then 5: nothing runs, and only they are reported."""
+    folder = tmp_path / "grown"
+    assert run(folder, dataclasses.replace(ONE, seeds=20)).done == 2
+    before = chunks(folder)
+    assert sorted(before) == ["one-first-value-000000-000012.parquet", "one-first-value-000012-000020.parquet"]
+    progress = []
+    assert run(folder, on_chunk=progress.append).done == 1
+    assert [(p.start, p.stop, p.chunks) for p in progress] == [(20, 30, 1)]
+    assert before.items() <= chunks(folder).items()
+    assert (folder / RESULTS).read_bytes() == (whole[0] / RESULTS).read_bytes()
+    fewer = run(folder, dataclasses.replace(ONE, seeds=5))
+    assert (fewer.done, fewer.chunks) == (0, 1)
+    assert {row["seeds"] for row in fewer.summary["results"]} == {5}
+
+
+def test_methods_and_tasks_in_company(whole, tmp_path):
+    """All methods and tasks; then a choice of methods: the rows of the one that ran alone are the same."""
+    folder = tmp_path / "all"
+    result = run(folder, SWEEP)
+    assert {(r["method"], r["task"]) for r in result.summary["results"]} == {
+        (method, task) for method in ("one", "four") for task in ("first", "second")
+    }
+    assert {t["reference"] for t in result.summary["tests"]} == {"one"}
+    chosen = run(folder, SWEEP, methods=["one"])
+    assert (chosen.done, {r["method"] for r in chosen.summary["results"]}) == (0, {"one"})
+    found, _ = results.unpack((folder / RESULTS).read_bytes())
+    alone, _ = results.unpack((whole[0] / RESULTS).read_bytes())
+    first = found.filter([task == "first" for task in found["task"].to_pylist()])
+    assert results.pack(results.join([first])) == results.pack(alone)
+    noisy = found.filter([task == "second" for task in found["task"].to_pylist()])
+    assert noisy["signal"].to_pylist() != noisy["validation"].to_pylist()
+
+
+def test_another_config_is_refused(whole):
+    before = files(whole[0]), chunks(whole[0])
+    for other in (
+        dataclasses.replace(ONE, budget=Budget(9)),
+        dataclasses.replace(ONE, methods=(Entry("one", RandomSearch(batch=2)),)),
+        dataclasses.replace(ONE, tasks=(toy_sweep.MadeUpTable(seed=5),)),
+    ):
+        with pytest.raises(rundir.RunDirError, match="is a run of another config"):
+            run(whole[0], other)
+    assert (files(whole[0]), chunks(whole[0])) == before
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:-20], lambda data: b"", lambda data: b"x" * len(data)])
+def test_a_damaged_chunk_is_named_and_not_touched(whole, tmp_path, damage):
+    folder = tmp_path / "damaged"
+    run(folder)
+    path = folder / CHUNKS / "one-first-value-000012-000024.parquet"
+    good = path.read_bytes()
+    path.write_bytes(damage(good))
+    with pytest.raises(rundir.RunDirError, match=r"000012-000024\.parquet: no Parquet file"):
+        run(folder)
+    assert path.read_bytes() == damage(good)
+    path.rename(tmp_path / "aside")  # what the message says
+    assert run(folder).done == 1
+    assert files(folder) == files(whole[0])
+
+
+def test_a_chunk_of_another_sweep_is_refused(whole, tmp_path):
+    folder = tmp_path / "foreign"
+    run(folder)
+    path = folder / CHUNKS / "one-first-value-000000-000012.parquet"
+    table, _ = results.unpack(path.read_bytes())
+    path.write_bytes(results.pack(table, {"sweep": "0" * 64}))
+    with pytest.raises(rundir.RunDirError, match="belongs to another sweep"):
+        run(folder)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seeds": 0}, "seeds 0: at least 1"),
+        ({"budget": Budget(0)}, "budget.evaluations 0: at least 1"),
+        ({"chunk": -1}, "chunk -1"),
+        ({"methods": ()}, "needs methods and tasks"),
+        ({"methods": SWEEP.methods[:1] * 2}, "two methods are called 'one'"),
+        ({"methods": (Entry("../x", RandomSearch()),)}, r"method name '\.\./x': lower-case letters"),
+        ({"tasks": SWEEP.tasks[:1] * 2}, "each pair of task and signal once"),
+    ],
+)
+def test_bad_sweeps_are_refused(changes, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        run(tmp_path / "bad", dataclasses.replace(SWEEP, **changes))
+    assert not (tmp_path / "bad").exists()
+
+
+def test_methods_by_name():
+    assert [entry.name for entry in check(SWEEP)] == ["one", "four"]
+    assert [entry.name for entry in check(SWEEP, ["four"])] == ["four"]
+    with pytest.raises(ValueError, match="unknown method 'fuor'; did you mean four"):
+        check(SWEEP, ["fuor"])
