@@ -94,11 +94,9 @@ class Hostile:
     ("data", "message"),
     [
         (archive([("a.npy", npy(np.array([Hostile()], object), allow_pickle=True))]), "arrays of object"),
-        (archive([("a.npy", pickle.dumps(Hostile()))]), "not an NPZ archive"),
+        (archive([("a.npy", pickle.dumps(Hostile()))]), r"^a: not an NPY file \(the magic string"),
         (archive([("a.npy", declared((10**15,), "<f8", b"x" * 8))]), "declared, 8 bytes there"),
-        (archive([("a.npy", declared((-1,), "<f8"))]), "declared"),
         (archive([("a.npy", declared((2,), ">f4", b"x" * 8))]), "arrays of"),
-        (archive([("a.npy", declared((1,), "<U1", b"\xff" * 4))]), "not a text"),
         (archive([("a.npy", declared((1,), "<M8[s]", b"\0" * 8))]), "arrays of"),
         (archive([("a.npy", npy(np.zeros(10_000)))], zipfile.ZIP_DEFLATED), "declares more bytes|compressed"),
         (archive([("a.npy", npy(np.zeros(1)))]), "digest"),

@@ -298,7 +298,7 @@ def members(**changed):
 TEN = np.arange(10, dtype=np.uint8)
 HOSTILE_NPZ = [
     (members(train_label=npy(np.array([Hostile()] * 10, object), allow_pickle=True)), "arrays of object"),
-    (members(train_label=pickle.dumps(Hostile())), "magic string"),
+    (members(train_label=pickle.dumps(Hostile())), r"train_label: not an NPY file \(the magic string"),
     (members(train_image=declared((10**15, 32, 32, 3))), "declared, 8 bytes there"),
     (members(train_image=declared((-1, 32, 32, 3))), "declared, 8 bytes there"),
     (members(train_image=npy(np.zeros((10, 32, 32, 3), np.uint16))), "train_image is uint16"),
