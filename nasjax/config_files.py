@@ -31,7 +31,11 @@ class Config(NamedTuple):
     command: str
 
 
-_KINDS = {"search": "nasjax.search.Search", "sweep": "nasjax.sweep.Sweep", "table build": "nasjax.table_build.TableBuild"}
+_KINDS = {
+    "search": "nasjax.search.Search",
+    "sweep": "nasjax.sweep.Sweep",
+    "table build": "nasjax.table_build.TableBuild",
+}
 """What `config()` returns, by the command that runs it."""
 
 

@@ -222,7 +222,9 @@ def _append(
     eligible = allowed & jax.vmap(space.is_valid)(candidates) & ~seen & ~known
     if isinstance(space, Partial) and not isinstance(space, Enumerable):  # there the bitset knows
         eligible &= jax.vmap(space.has_row)(candidates)
-    if rows.origin.size == 1:  # the first one: no repeats among many, no sum over those before (half of a search's time)
+    if (
+        rows.origin.size == 1
+    ):  # the first one: no repeats among many, no sum over those before (half of a search's time)
         new, source = (eligible.any() & (rows.filled < 1))[None], jnp.argmax(eligible)[None]
         filled = rows.filled + new.sum(dtype=jnp.int32)
     else:

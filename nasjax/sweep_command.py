@@ -101,7 +101,9 @@ class _Reporter:
     def chunk(self, progress: "SweepProgress") -> None:
         """Shows a chunk; the `on_chunk` of `run_sweep`."""
         spent = time.monotonic() - self._start
-        left = spent / progress.chunk * (progress.chunks - progress.chunk)  # chunks of other methods may cost other times
+        left = (
+            spent / progress.chunk * (progress.chunks - progress.chunk)
+        )  # chunks of other methods may cost other times
         compiled = progress.seconds["compile"]
         compiling = f", {compiled:.1f} of them compiling" if compiled >= 0.1 else ""
         terminal.complain(

@@ -92,10 +92,11 @@ def _say_help() -> None:
     forms = {name: form.about for name, form in FORMS.items()}
     forms[PLAIN] = "a CSV, Parquet or NPZ table, written anew"
     for line in (
-        *(f"{start} nasjax {usage}" for start, usage in zip(("usage:", "      "), USAGES, strict=True)),
+        *(f"{'' if place else 'usage:':6} nasjax {usage}" for place, usage in enumerate(USAGES)),
         "",
         "inspect reads a whole table (CSV, Parquet, NPZ; a column arch and columns of figures), checks every row, and says",
-        "what a search could be told from it. import writes one file, Parquet or NPZ by DST's name, from SRC of FORM:",
+        "what a search could be told from it. build evaluates a whole space; nasjax table build --help says more. import",
+        "writes one file, Parquet or NPZ by DST's name, from SRC of FORM:",
         "",
         *(f"  {name:22} {about}" for name, about in forms.items()),
     ):

@@ -78,6 +78,8 @@ class EdgeCells(abc.ABC):
     def operations(self, arch: Graph) -> Array:
         """Returns int32[..., P], the label of each edge in the order of the string."""
         senders, receivers = graph.pairs(self.NUM_NODES)
+        if isinstance(arch.edges, np.ndarray):  # stays on the host, also while something else is traced
+            return arch.edges[..., senders, receivers]
         # Slices one by one: XLA sees through them, where a gather of all would be a pass of its own; so below.
         return jnp.stack([arch.edges[..., s, r] for s, r in zip(senders, receivers, strict=True)], axis=-1)
 
@@ -361,7 +363,8 @@ def _looked_up(table: tuple[int, ...], places: Array) -> Array:
     """int32[...], `table[places]` of a small table with places within it: arithmetic, since gathers do not fuse."""
     first, step = table[0], table[1] - table[0] if len(table) > 1 else 0
     if table == tuple(first + step * place for place in range(len(table))):
-        return jnp.int32(step) * places + jnp.int32(first)
+        line: Array = jnp.int32(step) * places + jnp.int32(first)
+        return line
     values = jnp.full(places.shape, first, jnp.int32)
     for place, value in enumerate(table[1:], 1):
         values = jnp.where(places == place, jnp.int32(value), values)

@@ -90,7 +90,8 @@ def test_search_help_lists_the_configs(nasjax_main):
     status, out, err = nasjax_main("search", "--help")
     assert (status, err) == (0, "")
     for name in config_files.names():
-        assert re.search(rf"^  {name} +{re.escape(config_files.summary(name))}$", out, re.MULTILINE)
+        line = re.search(rf"^  {name} +{re.escape(config_files.summary(name))}$", out, re.MULTILINE)
+        assert bool(line) == (config_files.load(name).command == "search")
     assert nasjax_main("search") == (REFUSED, out, "")
 
 
@@ -122,7 +123,7 @@ def test_help_of_the_other_commands(nasjax_main, command):
 
 NEAREST = [
     (["serch"], "unknown command 'serch'; did you mean search?"),
-    (["xyz"], "unknown command 'xyz'; one of search, report, data, doctor"),
+    (["xyz"], "unknown command 'xyz'; one of search, sweep, report, data, table, doctor"),
     (["--verbose"], "unknown command '--verbose'; one of "),
     (["search", "graphpnas_nb201_digit"], "did you mean graphpnas_nb201_digits?"),
     (["search", TOY.replace("run", "rum")], f"there is no such file; did you mean {TOY}?"),

@@ -50,8 +50,17 @@ def test_names_and_summaries_are_those_of_the_folder():
 def test_every_config_that_comes_along_loads_under_its_name(name):
     config = config_files.load(name)
     assert config.name == name
-    assert f"nasjax search {name}" in config.description
+    assert f"    nasjax {config.command} {name}" in config.description.partition("\n")[0]
+    assert config_files.is_for(name, config.command)
     assert config.description.startswith(config_files.summary(name))
+
+
+def test_a_config_for_another_command_says_which():
+    with pytest.raises(
+        ValueError, match="config 'digits_table': nasjax table build digits_table runs it, nasjax search does not"
+    ):
+        config_files.load("digits_table", "search")
+    assert config_files.load("nb201_controls", "sweep").command == "sweep"
 
 
 def test_a_config_may_import_what_lies_beside_it_but_hides_nothing():
@@ -70,7 +79,7 @@ def test_a_config_may_import_what_lies_beside_it_but_hides_nothing():
     ("given", "message"),
     [
         ("graphpnas_nb201_digit", "unknown config 'graphpnas_nb201_digit'; did you mean graphpnas_nb201_digits?"),
-        ("zzz", "unknown config 'zzz'; one of graphpnas_nb201_cifar10_small, "),
+        ("zzz", "unknown config 'zzz'; one of digits_table, graphpnas_nb201_cifar10_small, "),
         ("", "unknown config ''; one of "),
         ("min", "unknown config 'min'; did you mean mine.py?"),
         ("__init__", "unknown config '__init__'"),

@@ -178,7 +178,8 @@ def fit(
 
     def loss(members: Array) -> Array:
         predicted = jax.vmap(lambda member: predict(widths, member, points))(members)
-        return jnp.where(mask[None], (predicted - targets[None]) ** 2, 0).sum() / number  # members are independent
+        error = jnp.where(mask[None], predicted - targets[None], 0)  # before the square: NaN has no gradient to mask
+        return (error**2).sum() / number  # members are independent
 
     def step(carry: tuple[Array, optax.OptState], _: None) -> tuple[tuple[Array, optax.OptState], None]:
         members, moments = carry

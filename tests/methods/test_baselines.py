@@ -283,18 +283,6 @@ def test_the_winners_law_is_that_of_tournaments(population, sample):
     assert found.tolist() == [*inner, 0, population - sample]
 
 
-def told(method, archs, rewards, space=TOY, valid=None):
-    """The state after these results, batch by batch."""
-    state, size = method.init(jax.random.key(0)), method.batch
-    for start in range(0, len(rewards), size):
-        rows = jax.tree.map(lambda leaf, s=start: leaf[s : s + size], archs)
-        reward = jnp.asarray(rewards[start : start + size], jnp.float32)
-        good = jnp.ones(size, bool) if valid is None else jnp.asarray(valid[start : start + size])
-        proposals = Proposals(rows, jnp.ones(size, bool), jnp.zeros(size, jnp.int32), {})
-        state = method.tell(state, proposals, Evaluation(reward, good, reward, {}), jnp.int32(start // size))
-    return state
-
-
 def test_usual_settings_depend_on_the_space():
     assert RegularizedEvolution()._sizes(NasBench201()) == (20, 5)
     assert RegularizedEvolution()._sizes(ByEncoding(NasBench201())) == (30, 10)
@@ -337,22 +325,25 @@ def test_draws_have_exactly_these_frequencies():
         assert np.bincount(drawn[:, place], minlength=3).tolist() == [2 * w for w in weights[place].tolist()]
 
 
-def test_a_batch_of_rows_keeps_its_elite_and_population_in_order():
-    """Batches of three: the same elite and population as one by one, invalid rows nowhere in the elite."""
-    archs, rewards = Reference.cells(np.arange(12) * 5), [3.0, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, np.nan]
-    valid = [number != 5 for number in range(12)]
-    elites = [told(Cem(elite=4, batch=batch).build(TOY, 12), archs, rewards, valid=valid) for batch in (1, 3)]
-    for state in elites:
-        assert state.reward.tolist() == [6, 5, 5, 5]
-        np.testing.assert_array_equal(
-            state.decisions, [[n * 5 // 16, n * 5 // 4 % 4, n * 5 % 4] for n in (7, 4, 8, 10)]
-        )
-    populations = [
-        told(RegularizedEvolution(5, 2, batch=b).build(TOY, 12), archs, rewards, valid=valid) for b in (1, 3)
-    ]
-    for state in populations:
-        assert state.archs.tolist() == [50, 55, 35, 40, 45]  # of the last five, the n-th in row n mod 5
-        assert state.reward.tolist() == [5, -np.inf, 6, 5, 3]
+def test_a_batch_of_rows_enters_elite_and_population_in_order():
+    """Batches of three: the best, of equals the earlier first; the last five, the n-th in row n mod 5."""
+    numbers, rewards = np.arange(12) * 5, np.array([3.0, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5, np.nan], np.float32)
+    valid = np.arange(12) != 5
+
+    def told(method):
+        state, tell = method.init(jax.random.key(0)), quick_jit(method.tell)
+        for rows in np.arange(12).reshape(4, 3):
+            proposals = Proposals(Reference.cells(numbers[rows]), jnp.ones(3, bool), jnp.zeros(3, jnp.int32), {})
+            evaluation = Evaluation(jnp.asarray(rewards[rows]), jnp.asarray(valid[rows]), jnp.zeros(3), {})
+            state = tell(state, proposals, evaluation, jnp.int32(0))
+        return state
+
+    elite = told(Cem(elite=4, batch=3).build(TOY, 12))
+    assert elite.reward.tolist() == [6, 5, 5, 5]
+    np.testing.assert_array_equal(elite.decisions, [[n // 16, n // 4 % 4, n % 4] for n in (35, 20, 40, 50)])
+    population = told(RegularizedEvolution(5, 2, batch=3).build(TOY, 12))
+    assert population.archs.tolist() == [50, 55, 35, 40, 45]
+    assert population.reward.tolist() == [5, -np.inf, 6, 5, 3]
 
 
 # Numbers for architectures
@@ -361,23 +352,28 @@ def test_a_batch_of_rows_keeps_its_elite_and_population_in_order():
 @pytest.mark.parametrize("space", [NasBench201(("nor_conv_3x3", "none", "avg_pool_3x3")), ToyNodes()], ids=str)
 def test_numbers_say_the_same(space):
     inner = numbered.Numbered(space)
-    everything, numbers = space.all(), jnp.arange(space.size, dtype=jnp.int32)
-    said = jax.vmap(inner.arch)(numbers)
-    jax.tree.map(np.testing.assert_array_equal, said, everything)
-    listed = numbered.Numbered(numbered.Numbered(space))  # a space that cannot compute the inverse of `index`
-    jax.tree.map(np.testing.assert_array_equal, jax.vmap(listed.arch)(numbers), numbers)
+    listed = numbered.Numbered(inner)  # around a space that cannot compute the inverse of `index`
+    numbers = jnp.arange(space.size, dtype=jnp.int32)
     keys = jax.random.split(jax.random.key(0), space.size)
-    sampled, mutated = (jax.vmap(getattr(space, name), axes) for name, axes in (("sample", 0), ("mutate", 0)))
-    index = jax.vmap(space.index)
-    np.testing.assert_array_equal(jax.vmap(inner.sample)(keys), index(sampled(keys)))
-    np.testing.assert_array_equal(jax.vmap(inner.mutate)(keys, numbers), index(mutated(keys, everything)))
-    np.testing.assert_array_equal(jax.vmap(inner.canonical_key)(numbers), jax.vmap(space.canonical_key)(everything))
-    neighbours, mask = jax.vmap(inner.neighbours)(numbers)
-    others, expected = jax.vmap(space.neighbours)(everything)
-    np.testing.assert_array_equal(mask, expected)
-    np.testing.assert_array_equal(neighbours, jax.vmap(index)(others))
-    assert inner.to_spec(numbers[3]) == space.to_spec(jax.tree.map(lambda leaf: leaf[3], everything))
-    assert inner.from_spec(inner.to_spec(numbers[3])) == 3
+
+    @quick_jit
+    @jax.vmap
+    def said(number, key):
+        neighbours, mask = inner.neighbours(number)
+        words = inner.sample(key), inner.mutate(key, number), neighbours
+        return inner.arch(number), listed.arch(number), inner.canonical_key(number), words, mask
+
+    @quick_jit
+    @jax.vmap
+    def expected(number, key, arch):
+        neighbours, mask = space.neighbours(arch)
+        drawn = space.index(space.sample(key)), space.index(space.mutate(key, arch)), jax.vmap(space.index)(neighbours)
+        return arch, number, space.canonical_key(arch), drawn, mask
+
+    jax.tree.map(np.testing.assert_array_equal, said(numbers, keys), expected(numbers, keys, space.all()))
+    spec = space.to_spec(jax.tree.map(lambda leaf: leaf[3], space.all()))
+    assert inner.to_spec(numbers[3]) == spec
+    assert inner.from_spec(spec) == 3
 
 
 # Bad settings

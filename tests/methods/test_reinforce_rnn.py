@@ -64,11 +64,13 @@ def test_the_policy_gradient_is_unbiased():
     the mean of 20,000 such estimates, batches of 5, lies within 4 standard errors: a false alarm in 1,300 such tests.
     """
     plan = plan_of(dataclasses.replace(POLICY, reward_scale=2.0, entropy=0.3))
-    params = jax.tree.map(lambda x: 5 * x, recurrent.init(jax.random.key(2), plan.config, 0.5))
+    rng = np.random.default_rng(0)
+    shapes = jax.eval_shape(functools.partial(recurrent.init, config=plan.config), jax.random.key(2))
+    params = jax.tree.map(lambda leaf: rng.uniform(-2.5, 2.5, leaf.shape).astype(np.float32), shapes)
     flat, unravel = ravel_pytree(params)
-    rows = jax.vmap(TOY.to_rows)(TOY.all())
-    projection = jax.random.normal(jax.random.key(3), (12, flat.size), jnp.float32)
-    rewards = np.random.default_rng(0).normal(size=64).astype(np.float32)
+    rows = quick_jit(jax.vmap(TOY.to_rows))(TOY.all())
+    projection = rng.normal(size=(12, flat.size)).astype(np.float32)
+    rewards = rng.normal(size=64).astype(np.float32)
 
     def log_probs(flat):
         return recurrent.log_prob(unravel(flat), plan.config, rows)
@@ -146,20 +148,25 @@ def test_refit_equals_a_python_loop(monkeypatch):
     settings = dataclasses.replace(ELITE, epochs=8, learning_rate=0.02)
     plan, indices = plan_of(settings, budget=20), [3, 60, 17, 22, 41, 9, 30, 55]
     rewards = [0.3, 0.9, 0.1, 0.8, 0.8, 0.2, 0.7, 0.0]
-    start = recurrent.init(jax.random.key(1), plan.config)
+    start = quick_jit(recurrent.init, static_argnums=1)(jax.random.key(1), plan.config)
     key = jax.random.key(5)
     with jax.enable_x64(True), jax.numpy_dtype_promotion("standard"):
         start = jax.tree.map(lambda leaf: leaf.astype(jnp.float64), start)
         monkeypatch.setattr(reinforce_rnn, "_fresh", lambda plan, key: reinforce_rnn.refit.fresh(plan.refit, start))
-        state = reinforce_rnn.State(archive(TOY, 20, indices, rewards), None)
-        learner = quick_jit(lambda state: reinforce_rnn._refit(plan, state, key, jnp.int32(2)))(state)
+
+        @quick_jit
+        def refitted():
+            state = reinforce_rnn.State(archive(TOY, 20, indices, rewards), None)
+            return reinforce_rnn._refit(plan, state, key, jnp.int32(2))
+
+        learner = refitted()
 
         # Ascending; of the equal ones the later stands higher. All by hand.
         elite = [3, 30, 22, 41, 60]
-        rows = jax.vmap(TOY.to_rows)(jax.tree.map(lambda leaf: leaf[np.array(elite)], TOY.all()))
 
         @quick_jit
         def step(params, m, v, count, weights):
+            rows = jax.vmap(TOY.to_rows)(jax.tree.map(lambda leaf: leaf[np.array(elite)], TOY.all()))
             g = jax.grad(lambda p: -(weights * recurrent.log_prob(p, plan.config, rows)).sum())(params)
             m = jax.tree.map(lambda m, g: 0.9 * m + 0.1 * g, m, g)
             v = jax.tree.map(lambda v, g: 0.999 * v + 0.001 * g * g, v, g)

@@ -109,6 +109,16 @@ def test_noise_depends_on_key_and_cell_alone(noisy, evaluate, signal):
         assert float(together.metrics["validation"][place]) == float(evaluator.signal[code])
 
 
+def test_arrays_are_arguments_of_programs(noisy):
+    """Constants of the program are the space's own class table, 31,250 bytes, and less than a thousand besides."""
+    archs = jax.tree.map(lambda leaf: jnp.zeros((4, *leaf.shape), leaf.dtype), FULL.from_specs((nb201(["none"] * 6),)))
+    archs = jax.tree.map(lambda leaf: leaf[:, 0], archs)
+    program = jax.make_jaxpr(lambda evaluator, key, archs: evaluator(key, archs))(noisy["val_acc@200:run"], KEY, archs)
+    constants = [np.asarray(constant).nbytes for constant in program.consts]
+    assert sum(constants) < 31_250 + 1000
+    assert "callback" not in str(program)
+
+
 def test_an_operation_subset_ignores_the_other_rows(published, published_data):
     """Of 4,096 strings; the maxima are over them alone, and codes outside are not taken for others."""
     narrow = NasBench201(("avg_pool_3x3", "none", "skip_connect"))

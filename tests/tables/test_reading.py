@@ -315,7 +315,13 @@ def test_long_names_folders_and_pipes_are_no_tables(tmp_path, monkeypatch):
     monkeypatch.delenv("NASJAX_DATA", raising=False)
     (tmp_path / "folder.csv").mkdir()
     os.mkfifo(tmp_path / "pipe.csv")
-    for name in ("y" * 300 + ".csv", "~nobody_at_all/t.csv", "../" * 40 + "t.csv", str(tmp_path / "folder.csv"), str(tmp_path / "pipe.csv")):
+    for name in (
+        "y" * 300 + ".csv",
+        "~nobody_at_all/t.csv",
+        "../" * 40 + "t.csv",
+        str(tmp_path / "folder.csv"),
+        str(tmp_path / "pipe.csv"),
+    ):
         with pytest.raises(FileNotFoundError, match="no table"):
             opening.find(name)
 
