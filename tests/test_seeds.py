@@ -51,15 +51,18 @@ def test_the_searches_are_those_of_the_same_keys(table, two_devices):
         assert same(jax.tree.map(lambda leaf: leaf[0], two_devices(table, [seed])), alone)
 
 
-def test_width_is_halved_until_the_program_fits(table):
-    def made(limit):
-        return seeds.program(SPACE, METHOD, table, BUDGET, devices=jax.devices()[:1], limit=limit)
+def test_width_is_halved_until_the_program_fits(table, monkeypatch):
+    """From 4, so that three programs are compiled and not seven."""
+    monkeypatch.setattr(seeds, "WIDEST", 4)
+    device = jax.devices()[:1]
 
-    widest = seeds._compiled(
-        SPACE, METHOD, BUDGET, jax.tree.structure(table), (((64,), np.dtype("float32")),), (jax.devices()[0],), 64
-    )
-    assert made(None).width == made(widest.bytes).width == 64
-    assert made(widest.bytes - 1).width == 32
+    def made(limit):
+        return seeds.program(SPACE, METHOD, table, BUDGET, devices=device, limit=limit)
+
+    structure, shapes = jax.tree.structure(table), (((64,), np.dtype("float32")),)
+    widest = seeds._compiled(SPACE, METHOD, BUDGET, structure, shapes, tuple(device), 4)
+    assert made(None).width == made(widest.bytes).width == 4
+    assert made(widest.bytes - 1).width == 2
     with pytest.raises(ValueError, match=r"one search needs [\d,]+ bytes of a device, the limit is 100"):
         made(100)
 

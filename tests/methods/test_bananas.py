@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from nasjax.base import Arch, Evaluation, Key, Origin
+from nasjax.base import Evaluation, Origin
 from nasjax.methods import asking, bananas
 from nasjax.methods.bananas import Bananas
 from nasjax.methods.encoding import ByEncoding
@@ -95,20 +95,6 @@ def test_initial_parameters():
     assert parameters[-2] != 0
 
 
-@functools.partial(jax.tree_util.register_dataclass, data_fields=["rewards"], meta_fields=[])
-@dataclasses.dataclass(frozen=True)
-class Lookup:
-    """Rewards by the toy cell's number; NaN = not valid."""
-
-    rewards: jax.Array
-    pure = True
-
-    def __call__(self, key: Key, archs: Arch) -> Evaluation:
-        del key
-        reward = self.rewards[jax.vmap(TOY.index)(archs)]
-        return Evaluation(reward, ~jnp.isnan(reward), jnp.zeros_like(reward), {})
-
-
 SETTINGS = Bananas(initial=6, refit_every=4, members=3, hidden=(4, 3), steps=5, candidates=12, parents=3)
 
 
@@ -122,7 +108,12 @@ def test_queries_are_thompson_samples_among_edits():
     method = SETTINGS.build(TOY, 24)
     assert method.learned
     ask, tell = quick_jit(method.ask), quick_jit(method.tell)
-    edits = quick_jit(lambda past, key: asking.edits_of_best(TOY, past, 12, 3, key))
+
+    @quick_jit
+    def edits(past, key):
+        archs = asking.edits_of_best(TOY, past, 12, 3, key)[0]
+        return jax.vmap(TOY.index)(archs), jax.vmap(TOY.paths)(archs)
+
     state, asked, model = method.init(jax.random.key(0)), [], 0
     for step in range(20):
         key = jax.random.fold_in(jax.random.key(2), step)
@@ -132,12 +123,10 @@ def test_queries_are_thompson_samples_among_edits():
         number = int(TOY.index(jax.tree.map(lambda leaf: leaf[0], proposals.archs)))
         if step >= 6:
             _, edit_key, score_key = asking.own_keys(key, 3)
-            candidates = edits(before.history, edit_key)[0]
-            points = np.asarray(jax.vmap(TOY.paths)(candidates))
+            numbers, points = map(np.asarray, edits(before.history, edit_key))
             predicted = np.array([network(member, points) for member in np.asarray(state.ensemble, float)])
             noise = np.asarray(jax.random.normal(score_key, (12,), jnp.float32))
             score = predicted.mean(axis=0) + predicted.std(axis=0) * noise
-            numbers = np.asarray(jax.vmap(TOY.index)(candidates))
             unseen = ~np.isin(classes[numbers], classes[asked])
             if unseen.any():
                 model += 1

@@ -15,6 +15,7 @@ from nasjax.methods import reinforce_rnn
 from nasjax.methods.reinforce_rnn import ReinforceRnn
 from nasjax.scan import scan_search
 from nasjax.spaces.enas import Enas
+from nasjax.spaces.nasbench101 import NasBench101
 from nasjax.spaces.nasbench201 import NasBench201
 from nasjax.spaces.toy import Toy
 from nasjax.spaces.toy_nodes import ToyNodes
@@ -214,6 +215,8 @@ def is_accounted_for(trace, settings, num):
         (POLICY, Enas(3, ("sep5x5", "conv3x3")), 22, 22),
         (ELITE, Enas(), 22, 22),
         (ELITE, ToyNodes(), 22, 22),
+        (dataclasses.replace(ELITE, candidates=256), NasBench101(), 22, 22),  # one draw in ten is a cell
+        (dataclasses.replace(POLICY, candidates=256), NasBench101(), 22, 22),
     ],
 )
 def test_asks_for_each_network_once(settings, space, budget, num):

@@ -1,0 +1,37 @@
+"""The controls on NAS-Bench-101's cells, modelled accuracies.    nasjax sweep nb101_controls
+
+150 unique queries told the modelled validation accuracy of one run, and of the mean of three. The official test accuracies are
+not in this table: all figures are those of a *modelled table*, and say so. With the official file imported
+(`nasjax table import nasbench101_tfrecord …`) and named here the same command gives official figures.
+
+NASJAX_DATA names the folder with nasbench101.npz. Figures: docs/nasbench101_controls.md.
+"""
+
+from nasjax.methods.cem import Cem
+from nasjax.methods.gp_bo import GpBo
+from nasjax.methods.local_search import LocalSearch
+from nasjax.methods.random_search import RandomSearch
+from nasjax.methods.regularized_evolution import RegularizedEvolution
+from nasjax.search import Budget
+from nasjax.spaces.nasbench101 import NasBench101
+from nasjax.summary import Comparison
+from nasjax.sweep import Entry, Sweep
+from nasjax.tables import Table
+
+
+def config() -> Sweep:
+    """Returns the sweep; the prior is NAS-Bench-101's usual matrix sampler."""
+    return Sweep(
+        NasBench101(),
+        (
+            Entry("random_search", RandomSearch(batch=1)),
+            Entry("regularized_evolution", RegularizedEvolution()),
+            Entry("local_search", LocalSearch()),
+            Entry("cem", Cem()),
+            Entry("gp_bo", GpBo(), seeds=50),
+        ),
+        tuple(Table("nasbench101.npz", "cifar10", f"val_acc_model:{noise}") for noise in ("nb101", "nb101x3")),
+        Budget(evaluations=150),
+        seeds=500,
+        compare=Comparison(references=("cem", "local_search"), at=(50, 150)),
+    )
