@@ -3,6 +3,9 @@
 import itertools
 import pathlib
 
+QUICK = {"xla_backend_optimization_level": 0}
+"""Compiler options for programs that run once."""
+
 TWO = ("nor_conv_1x1", "nor_conv_3x3")
 
 

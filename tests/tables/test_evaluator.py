@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from cells import CELLS, ROWS, TWO, csv, figure, nb201
+from cells import CELLS, QUICK, ROWS, TWO, csv, figure, nb201
 
 from nasjax.base import Evaluator, evaluation_key
 from nasjax.spaces.enas import Enas
@@ -25,7 +25,8 @@ KEY = jax.random.key(5)
 @pytest.fixture(scope="module")
 def evaluate():
     """One program for all evaluators of equal structure and shapes; a second trace would be a second compilation."""
-    return jax.jit(chex.assert_max_traces(lambda evaluator, key, archs: evaluator(key, archs), n=20))
+    program = chex.assert_max_traces(lambda evaluator, key, archs: evaluator(key, archs), n=20)
+    return jax.jit(program, compiler_options=QUICK)
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +130,7 @@ def test_an_operation_subset_ignores_the_other_rows(published, published_data):
     assert searchable(narrow, evaluator) is narrow
     specs = (published["arch"][np.flatnonzero(inside)[7]], "|nor_conv_3x3~0|+|none~0|none~1|+|none~0|none~1|none~2|")
     archs = FULL.from_specs(tuple(map(str, specs)))
-    found = jax.jit(lambda archs: evaluator(KEY, archs))(archs)
+    found = jax.jit(lambda archs: evaluator(KEY, archs), compiler_options=QUICK)(archs)
     np.testing.assert_array_equal(found.valid, [True, False])
     assert float(found.reward[0]) == published["val200"][np.flatnonzero(inside)[7], 0]
     assert np.isnan(found.reward[1])
@@ -288,9 +289,10 @@ def test_lookup_by_key():
         def canonical_key(self, arch):
             return arch
 
-    @jax.jit
-    def find(table, keys):
+    def rows_of(table, keys):
         return jax.vmap(lambda key: table.find(Keys(), key))(keys)
+
+    find = jax.jit(rows_of, compiler_options=QUICK)
 
     words = np.stack([identity >> np.uint64(32), identity & np.uint64(0xFFFFFFFF)], axis=1).astype(np.uint32)
     rows, found = find(jax.tree.map(jnp.asarray, table), words)

@@ -1,5 +1,6 @@
 """Signals: their names, what they are made of, and the laws of their noise."""
 
+import functools
 import itertools
 
 import jax
@@ -7,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.stats
+from cells import QUICK
 
 from nasjax.base import evaluation_key
 from nasjax.tables import nasbench201_npz, signals
@@ -113,7 +115,7 @@ def test_what_is_offered():
 def seen():
     """(signal, row, key) -> what evaluations with these keys see of a row; one program a kind of noise."""
 
-    @jax.jit
+    @functools.partial(jax.jit, compiler_options=QUICK)
     @jax.vmap
     def draw(noise, mean, row, key):
         return noise.seen(jax.random.wrap_key_data(key), row, mean[row])
