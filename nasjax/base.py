@@ -39,7 +39,7 @@ class Graph(NamedTuple):
 class Rows(NamedTuple):
     """A graph as a row-wise autoregressive generator writes it: node by node, each with its incoming edges.
 
-    Labels are the generator's alphabets (`Alphabet`), which start at 0 for nodes too; graphpnas.md writes `edges` as L.
+    Labels are the generator's alphabets (`Alphabet`), which start at 0 for nodes too; papers write `edges` as L or A.
 
     Attributes:
       edges: int32[..., N, N], strictly lower triangular; `edges[t, j]` = label of j -> t, 0 = no edge. Where the alphabet

@@ -2,7 +2,7 @@
 
 Source: White, Neiswanger, Savani, "BANANAS: Bayesian Optimization with Neural Architectures for Neural Architecture
 Search" (arXiv:1910.11858). Ours: normal scores for targets and squared errors, in place of their percentage errors;
-three hidden layers of 64 and full batches; fits every ten queries (benchmarks.md §4).
+three hidden layers of 64 and full batches; fits every ten queries.
 """
 
 import dataclasses

@@ -2,7 +2,7 @@
 
 Source: Rubinstein, "The Cross-Entropy Method for Combinatorial and Continuous Optimization" (1999), for independent
 categoricals. Ours: rank weights, pseudo-counts, and fresh frequencies after every query. It is the control of any
-learned generator: what a model of independent decisions achieves without a network (benchmarks.md §4).
+learned generator: what a model of independent decisions achieves without a network.
 
 Weights and pseudo-counts are integers, so that a search walks the same trajectory in every compiled program.
 """

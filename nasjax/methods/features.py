@@ -2,7 +2,7 @@
 
 Source: path encoding: White et al., "BANANAS: Bayesian Optimization with Neural Architectures for Neural Architecture
 Search" (arXiv:1910.11858). Normal scores: van der Waerden's. Ours: targets are ranks, since accuracies have a long tail
-of bad values, which takes most of a regression's attention (benchmarks.md §4).
+of bad values, which takes most of a regression's attention.
 """
 
 from collections.abc import Callable

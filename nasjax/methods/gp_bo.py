@@ -2,7 +2,7 @@
 
 Source: Jones, Schonlau, Welch, "Efficient Global Optimization of Expensive Black-Box Functions" (1998); for
 architectures: White et al., "BANANAS" (arXiv:1910.11858), whose baseline it is. Ours: normal scores for targets, MAP
-hyperparameters, candidates half edits of the best and half draws of the prior (benchmarks.md §4 has what pays).
+hyperparameters, candidates half edits of the best and half draws of the prior (what it reaches: docs/nasbench201_controls.md).
 """
 
 import dataclasses

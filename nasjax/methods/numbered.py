@@ -1,7 +1,7 @@
 """Spaces that can be listed, with architectures as their numbers: candidates are one word each until one is chosen.
 
 What is drawn, edited and remembered is the same as without; a thousand searches side by side move a twentieth of the
-memory (benchmarks.md's 500 queries of evolution on NAS-Bench-201: .4 CPU-seconds for 1,000 seeds instead of .9).
+memory (500 queries of evolution on NAS-Bench-201: .4 CPU-seconds for 1,000 seeds instead of .9).
 """
 
 import dataclasses

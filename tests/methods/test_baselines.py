@@ -241,7 +241,7 @@ def test_cem_against_plain_python(seed):
 
 
 def probabilities(elite):
-    """p_v of each decision, benchmarks.md §4, a = 1/10."""
+    """p_v of each decision by hand, a = 1/10."""
     size, pseudo = len(elite), Fraction(1, 10)
     weights = [Fraction(size - place, size) for place in range(size)]
     law = []
@@ -410,7 +410,7 @@ def test_cem_asks_for_a_product():
 
 @pytest.mark.slow
 def test_controls_of_nasbench201(published_data):
-    """Mean test accuracy and signal regret, CIFAR-100, 12 epochs, no `none`, 100 queries, 1,000 seeds: benchmarks.md §4.
+    """Mean test accuracy and signal regret, CIFAR-100, 12 epochs, no `none`, 100 queries, 1,000 seeds: independent earlier code.
 
     Within 3 standard errors of the difference; the page has 1,000, 2,000, 500 and 1,000 seeds.
     """

@@ -103,13 +103,13 @@ def test_all_encodings_fall_into_the_published_classes():
     ],
 )
 def test_patterns_by_edges(num_vertices, counts):
-    """Golden: graphpnas.md, section 8."""
+    """Golden: counted by independent code."""
     edges = np.bitwise_count(nasbench101_cells.patterns(num_vertices) & np.uint32(EDGES))
     assert dict(zip(*np.unique(edges, return_counts=True), strict=True)) == counts
 
 
 def test_keys_by_hand():
-    """Golden: benchmarks.md, section 2.2; words where the cell is in normal form."""
+    """Golden: worked out by hand; words where the cell is in normal form."""
     cases = [
         (cell("0-6"), 0x7FE00020, 0x7FE00020),
         (cell("0-1 1-6", CONV3), 0x7F800401, 0x1FF00010),  # the node moves to slot 5
@@ -602,7 +602,7 @@ def test_paths_by_hand():
 
 
 def test_rows_are_graphpnas_own():
-    """The first of graphpnas.md's examples; labels 1 conv1x1, 2 conv3x3 there."""
+    """The generator's first known graph; labels 1 conv1x1, 2 conv3x3 there."""
     large = cell("0-1 0-2 1-2 2-3 0-4 3-5 4-5 5-6 1-6", CONV3, CONV3, CONV1, POOL, CONV3)
     small = cell("0-2 2-4 4-6 0-3 0-6", CONV3, CONV1, POOL, POOL)  # slots 1 and 3 are dead
     found = compiled(SPACE.to_rows)(batch(large, small))
