@@ -79,7 +79,7 @@ def test_a_config_may_import_what_lies_beside_it_but_hides_nothing():
     ("given", "message"),
     [
         ("graphpnas_nb201_digit", "unknown config 'graphpnas_nb201_digit'; did you mean graphpnas_nb201_digits?"),
-        ("zzz", "unknown config 'zzz'; one of digits_table, graphpnas_nb201_cifar10_small, "),
+        ("zzz", f"unknown config 'zzz'; one of {', '.join(config_files.names()[:3])}, "),
         ("", "unknown config ''; one of "),
         ("min", "unknown config 'min'; did you mean mine.py?"),
         ("__init__", "unknown config '__init__'"),

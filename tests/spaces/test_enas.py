@@ -167,6 +167,14 @@ def test_a_published_architecture_by_hand():
     jax.tree.map(lambda leaf, whole: np.testing.assert_array_equal(leaf[0], whole), graphs, arch)
 
 
+def test_rows_without_their_chain_are_no_architecture():
+    space = Enas(3)
+    rows = space.to_rows(space.from_spec("[[2], [1, 0], [1, 0, 1]]"))
+    assert space.is_valid(space.from_rows(rows))
+    for node in (1, 2, 3):
+        assert not space.is_valid(space.from_rows(rows._replace(edges=rows.edges.at[node, node - 1].set(0))))
+
+
 def test_numbers_of_decisions():
     """A column for each operation and one for each flag: SVGe's vectors of 51 and 138 numbers; 45 and 126 neighbours."""
     for layers, columns, neighbours in ((6, 51, 45), (12, 138, 126)):

@@ -320,6 +320,22 @@ def test_single_ends():
     assert 0 < valid[:, 1].sum() < 100
 
 
+def test_edits_keep_single_ends():
+    """The mask of 50 architectures' neighbours says which are valid; some are not. A mutant always is."""
+    space = RandWire(5, 2, single_ends=True)
+
+    def one(key):
+        sample_key, mutate_key = jax.random.split(key)
+        arch = space.sample(sample_key)
+        others, mask = space.neighbours(arch)
+        return mask, jax.vmap(space.is_valid)(others), space.is_valid(space.mutate(mutate_key, arch))
+
+    mask, valid, mutant = quick(jax.vmap(one))(jax.random.split(jax.random.key(3), 50))
+    np.testing.assert_array_equal(mask, valid)
+    assert 0.2 < mask.mean() < 0.9
+    assert mutant.all()
+
+
 # Strings
 
 
