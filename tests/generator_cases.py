@@ -99,21 +99,23 @@ def stack(many):
     return jax.tree.map(lambda *leaves: np.stack(leaves), *many)
 
 
-@functools.partial(quick_jit, static_argnums=1)
-def parts(params, config, rows):
-    """What the slow form's `evaluate` says, for a batch of graphs; and the other objective."""
-    one = jnp.ones((), params.project.bias.dtype)
+PARTS = {
+    "edges": generator.edge_log_prob,
+    "labels": generator.label_log_prob,
+    "log_prob": generator.log_prob,
+    "loss": lambda params, config, row: generator.loss(params, config, row, one_of(params)),
+    "nll": lambda params, config, row: generator.loss(params, config, row, one_of(params), "nll"),
+}
 
-    def each(row):
-        return {
-            "edges": generator.edge_log_prob(params, config, row),
-            "labels": generator.label_log_prob(params, config, row),
-            "log_prob": generator.log_prob(params, config, row),
-            "loss": generator.loss(params, config, row, one),
-            "nll": generator.loss(params, config, row, one, "nll"),
-        }
 
-    return jax.vmap(each)(rows)
+def one_of(params):
+    return jnp.ones((), params.project.bias.dtype)
+
+
+@functools.partial(quick_jit, static_argnums=(1, 3))
+def parts(params, config, rows, names=tuple(PARTS)):
+    """What the slow form's `evaluate` says, for a batch of graphs, and the other objective: each traces the network."""
+    return jax.vmap(lambda row: {name: PARTS[name](params, config, row) for name in names})(rows)
 
 
 @functools.partial(quick_jit, static_argnums=1)

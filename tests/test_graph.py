@@ -41,10 +41,11 @@ def shuffled(draw):
 
 def as_networkx(arrays):
     """The present nodes with their labels, and the edges between them."""
+    nodes, edges = map(np.asarray, arrays)  # entry by entry they are read from NumPy, which compiles nothing
     made = nx.DiGraph()
-    made.add_nodes_from((i, {"label": int(label)}) for i, label in enumerate(arrays.nodes) if label)
-    ends = [(int(i), int(j)) for i, j in zip(*np.nonzero(arrays.edges), strict=True)]
-    made.add_edges_from((i, j, {"label": int(arrays.edges[i, j])}) for i, j in ends if i in made and j in made)
+    made.add_nodes_from((i, {"label": int(label)}) for i, label in enumerate(nodes) if label)
+    ends = [(int(i), int(j)) for i, j in zip(*np.nonzero(edges), strict=True)]
+    made.add_edges_from((i, j, {"label": int(edges[i, j])}) for i, j in ends if i in made and j in made)
     return made
 
 
@@ -53,14 +54,14 @@ def same(left, right):
     jax.tree.map(np.testing.assert_array_equal, left, right)
 
 
-prune = jax.jit(graph.prune, static_argnums=(1, 2))
+prune = jax.jit(lambda *arguments: (graph.prune(*arguments), graph.on_path(*arguments)), static_argnums=(1, 2))
 order_of = jax.jit(graph.topological_order)
 reorder = jax.jit(graph.reorder)
+is_topological = jax.jit(graph.is_topological)
 reachable = jax.jit(graph.reachable)
 depths = jax.jit(graph.depths)
 adjacency = jax.jit(graph.adjacency)
 pad = jax.jit(graph.pad, static_argnums=1)
-on_path = jax.jit(graph.on_path, static_argnums=(1, 2))
 line_graph = jax.jit(graph.operations_on_nodes, static_argnums=(1, 2, 3))
 
 
@@ -88,7 +89,7 @@ def test_reachable_is_what_walks_come_to(arrays, data):
 def test_prune_keeps_the_paths_and_the_ends(arrays, data):
     size = arrays.nodes.size
     source, sink = data.draw(st.sampled_from([(0, -1), (0, size - 1), (size - 1, 0), (size // 2, -1)]))
-    pruned = prune(arrays, source, sink)
+    pruned, on_path = prune(arrays, source, sink)
     ends = source % size, sink % size
     whole = as_networkx(arrays)
     live = set()
@@ -99,8 +100,8 @@ def test_prune_keeps_the_paths_and_the_ends(arrays, data):
         kept.remove_edges_from(list(kept.edges))
     assert nx.utils.graphs_equal(as_networkx(pruned), kept)
     assert np.count_nonzero(pruned.edges) == kept.number_of_edges()  # nor anything at absent nodes
-    np.testing.assert_array_equal(on_path(arrays, source, sink), [node in live for node in range(size)])
-    same(prune(pruned, source, sink), pruned)
+    np.testing.assert_array_equal(on_path, [node in live for node in range(size)])
+    same(prune(pruned, source, sink)[0], pruned)
     assert {leaf.dtype for leaf in pruned} == {jnp.dtype(jnp.int32)}
 
 
@@ -168,7 +169,7 @@ def test_topological_order_and_reorder(arrays):
 def test_is_topological_sees_every_edge_backwards(arrays):
     """Also those at absent nodes: it is what `Graph` promises of the array."""
     backwards = [(i, j) for i, j in zip(*np.nonzero(arrays.edges), strict=True) if i >= j]
-    assert bool(graph.is_topological(arrays)) == (not backwards)
+    assert bool(is_topological(arrays)) == (not backwards)
 
 
 def test_pairs():
@@ -219,7 +220,7 @@ def test_line_graph_is_that_of_networkx(arrays, none_label):
     assert made.nodes.tolist() == labels
     found = {(slots[i], slots[j]) for i, j in np.argwhere(np.asarray(made.edges)).tolist()}
     assert found == set(line.edges)
-    assert graph.is_topological(made)
+    assert is_topological(made)
     batch = jax.tree.map(lambda leaf: np.stack([leaf, leaf])[:, None], arrays)
     expected = jax.tree.map(lambda leaf: np.stack([leaf, leaf])[:, None], made)
     same(line_graph(batch, 8, 7, none_label), expected)

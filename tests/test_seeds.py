@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 import toy_sweep
+from compiling import USERS_PROGRAM
 
 from nasjax import seeds
 from nasjax.methods.graphpnas import GraphPNAS
@@ -12,6 +13,16 @@ from nasjax.methods.shuffled import Shuffled
 from nasjax.spaces.toy import Toy
 
 SPACE, METHOD, BUDGET = Toy(), RandomSearch(batch=3), 7
+
+
+@pytest.fixture(scope="module", autouse=True)
+def users_programs():
+    """Whether bits depend on what stands beside them is up to the machine code."""
+    compile_with = jax.stages.Lowered.compile
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(jax.stages.Lowered, "compile", lambda lowered: compile_with(lowered, USERS_PROGRAM))
+        yield
+    seeds._compiled.cache_clear()
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +56,8 @@ def test_a_seed_gives_the_same_bits_alone_in_company_and_on_one_device(table, tw
 
 def test_the_searches_are_those_of_the_same_keys(table, two_devices):
     """The program is `scan_search` of `jax.random.key(seed)`."""
-    search = jax.jit(seeds.scan_search(SPACE, METHOD.build(SPACE, BUDGET), table, BUDGET))
+    search = seeds.scan_search(SPACE, METHOD.build(SPACE, BUDGET), table, BUDGET)
+    search = jax.jit(search, compiler_options=USERS_PROGRAM)
     for seed in (0, 2**32 - 1):
         alone = search(jax.random.key(seed))._replace(info={})
         assert same(jax.tree.map(lambda leaf: leaf[0], two_devices(table, [seed])), alone)

@@ -64,21 +64,31 @@ def searched(settings, space=TOY, budget=20, evaluator=None, seed=0):
 
 @pytest.fixture(scope="module")
 def scored():
-    """A generator of toy graphs: log p of all 64, a 12-coordinate random projection of their gradients, 320,000 draws."""
+    """A generator of toy graphs: log p of all 64, a 12-coordinate random projection of their gradients, 160,000 draws."""
     config = GeneratorConfig(TOY.alphabet, hidden=12, rounds=2, mixture=3, attention=8)
     params = generator.init(jax.random.key(2), config)
     flat, unravel = ravel_pytree(params)
     rows = jax.vmap(TOY.to_rows)(TOY.all())
     projection = jax.random.normal(jax.random.key(3), (12, flat.size), jnp.float32)
 
-    def log_probs(flat):
-        return jax.vmap(lambda r: generator.log_prob(unravel(flat), config, r))(rows)
+    @jax.jit
+    def log_probs_and_scores(flat):
+        def log_probs(flat):
+            found = jax.vmap(lambda r: generator.log_prob(unravel(flat), config, r))(rows)
+            return found, found
 
-    scores = jax.jit(lambda flat: jax.jacrev(log_probs)(flat) @ projection.T)(flat)
-    draws, valid = jax.jit(lambda key: generator.sample_batch(params, config, key, 320_000))(jax.random.key(4))
+        gradients, log_p = jax.jacrev(log_probs, has_aux=True)(flat)
+        return log_p, gradients @ projection.T
+
+    @jax.jit
+    def sampled(key):
+        draws, valid = generator.sample_batch(params, config, key, 160_000)
+        return jax.vmap(lambda r: TOY.index(TOY.from_rows(r)))(draws), valid
+
+    indices, valid = sampled(jax.random.key(4))
     assert valid.all()
-    indices = jax.jit(jax.vmap(lambda r: TOY.index(TOY.from_rows(r))))(draws)
-    return np.asarray(log_probs(flat), np.float64), np.asarray(scores, np.float64), np.asarray(indices)
+    log_p, scores = log_probs_and_scores(flat)
+    return np.asarray(log_p, np.float64), np.asarray(scores, np.float64), np.asarray(indices)
 
 
 @pytest.mark.parametrize("kind", ["loo", "rank"])

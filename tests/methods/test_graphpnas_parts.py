@@ -1,4 +1,9 @@
-"""Advantages, elites, weights, orders, screening: small things with answers by hand."""
+"""Advantages, elites, weights, orders, screening: small things with answers by hand.
+
+Called as they stand, each of their operations would be a program of its own to compile.
+"""
+
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -13,19 +18,22 @@ from nasjax.methods import elites, encoding, orders, reinforce, screen
 from nasjax.spaces.toy import Toy
 
 
+leave_one_out, rank_advantages = jax.jit(reinforce.leave_one_out), jax.jit(reinforce.rank_advantages)
+
+
 def test_leave_one_out_by_hand():
     """(1, 2, 6): the others' means are 4, 3.5, 1.5."""
-    np.testing.assert_allclose(reinforce.leave_one_out(jnp.array([1.0, 2, 6])), [-3, -1.5, 4.5])
-    masked = reinforce.leave_one_out(jnp.array([1.0, jnp.nan, 2, 6]), jnp.array([True, False, True, True]))
+    np.testing.assert_allclose(leave_one_out(jnp.array([1.0, 2, 6])), [-3, -1.5, 4.5])
+    masked = leave_one_out(jnp.array([1.0, jnp.nan, 2, 6]), jnp.array([True, False, True, True]))
     np.testing.assert_allclose(masked, [-3, 0, -1.5, 4.5])
-    np.testing.assert_array_equal(reinforce.leave_one_out(jnp.array([5.0, jnp.nan]), jnp.array([True, False])), [0, 0])
+    np.testing.assert_array_equal(leave_one_out(jnp.array([5.0, jnp.nan]), jnp.array([True, False])), [0, 0])
 
 
 def test_rank_advantages_by_hand():
     """Below 0, 1, 1, 3 of 3, ties 0, 1, 1, 0: (0, 1.5, 1.5, 3) / 3 - 1/2; they sum to 0."""
-    ranks = reinforce.rank_advantages(jnp.array([-5.0, 2, 2, 100]))
+    ranks = rank_advantages(jnp.array([-5.0, 2, 2, 100]))
     np.testing.assert_allclose(ranks, [-0.5, 0, 0, 0.5])
-    masked = reinforce.rank_advantages(jnp.array([jnp.nan, 3, 1]), jnp.array([False, True, True]))
+    masked = rank_advantages(jnp.array([jnp.nan, 3, 1]), jnp.array([False, True, True]))
     np.testing.assert_allclose(masked, [0, 0.5, -0.5])
 
 
@@ -36,79 +44,105 @@ def test_estimators_are_unbiased_exactly(kind, num):
     "loo": of E[r]. "rank": of the expected share of an independent second draw, from the same p held fixed, that is worse
     plus half of the ties.
     """
-    logits = jnp.array([0.3, -1.0, 0.8, 0.1])
     reward = jnp.array([1.0, 4.0, 2.0, 2.0])
     batches = np.stack(np.meshgrid(*[np.arange(4)] * num, indexing="ij"), -1).reshape(-1, num)
     advantages = reinforce.leave_one_out if kind == "loo" else reinforce.rank_advantages
-    p = jax.nn.softmax(logits)
-    score = reward
-    if kind == "rank":
-        score = (
-            (reward[None] < reward[:, None]).astype(p.dtype) + 0.5 * (reward[None] == reward[:, None]).astype(p.dtype)
-        ) @ p
 
-    def estimate(batch):
-        return -jax.grad(lambda x: reinforce.policy_loss(jax.nn.log_softmax(x)[batch], advantages(reward[batch])))(
-            logits
-        )
+    @jax.jit
+    def both(logits):
+        p = jax.nn.softmax(logits)
+        score = reward
+        if kind == "rank":
+            below, equal = reward[None] < reward[:, None], reward[None] == reward[:, None]
+            score = (below.astype(p.dtype) + 0.5 * equal.astype(p.dtype)) @ p
 
-    mean = (jax.vmap(estimate)(batches) * p[batches].prod(-1)[:, None]).sum(0)
-    exact = jax.grad(lambda x: jax.nn.softmax(x) @ jax.lax.stop_gradient(score))(logits)
+        def loss(logits, batch):
+            return reinforce.policy_loss(jax.nn.log_softmax(logits)[batch], advantages(reward[batch]))
+
+        estimates = -jax.vmap(jax.grad(loss), (None, 0))(logits, batches)
+        exact = jax.grad(lambda x: jax.nn.softmax(x) @ jax.lax.stop_gradient(score))(logits)
+        return (estimates * p[batches].prod(-1)[:, None]).sum(0), exact
+
+    mean, exact = both(jnp.array([0.3, -1.0, 0.8, 0.1]))
     np.testing.assert_allclose(mean, exact, atol=1e-6)
 
 
 def test_entropy_gradient_is_unbiased_exactly():
-    logits = jnp.array([0.3, -1.0, 0.8])
     batches = np.stack(np.meshgrid(*[np.arange(3)] * 2, indexing="ij"), -1).reshape(-1, 2)
-    p = jax.nn.softmax(logits)
-    each = jax.vmap(lambda b: jax.grad(lambda x: reinforce.negative_entropy(jax.nn.log_softmax(x)[b]))(logits))(batches)
-    exact = jax.grad(lambda x: jax.nn.softmax(x) @ jax.nn.log_softmax(x))(logits)
-    np.testing.assert_allclose((each * p[batches].prod(-1)[:, None]).sum(0), exact, atol=1e-6)
+
+    @jax.jit
+    def both(logits):
+        def of(logits, batch):
+            return reinforce.negative_entropy(jax.nn.log_softmax(logits)[batch])
+
+        each, p = jax.vmap(jax.grad(of), (None, 0))(logits, batches), jax.nn.softmax(logits)
+        exact = jax.grad(lambda x: jax.nn.softmax(x) @ jax.nn.log_softmax(x))(logits)
+        return (each * p[batches].prod(-1)[:, None]).sum(0), exact
+
+    mean, exact = both(jnp.array([0.3, -1.0, 0.8]))
+    np.testing.assert_allclose(mean, exact, atol=1e-6)
 
 
 def test_importance_weights_are_clipped_and_carry_no_gradient():
     now = jnp.log(jnp.array([0.1, 0.3, 0.9]))
     old = jnp.log(jnp.array([0.2, 0.2, 0.1]))
-    np.testing.assert_allclose(reinforce.importance_weights(now, old, 2.0), [0.5, 1.5, 2.0], rtol=1e-5)
-    assert not jax.jacobian(lambda n: reinforce.importance_weights(n, old, 2.0))(now).any()
+    weights = functools.partial(reinforce.importance_weights, clip=2.0)
+    found, jacobian = jax.jit(lambda now: (weights(now, old), jax.jacobian(lambda n: weights(n, old))(now)))(now)
+    np.testing.assert_allclose(found, [0.5, 1.5, 2.0], rtol=1e-5)
+    assert not np.any(jacobian)
 
 
 SPACE = Toy()
 
 
-def archive(rewards, valid=None, budget=12):
+BUDGET = 12
+
+
+@jax.jit
+def _archive(reward, valid, live):
+    archs = jax.tree.map(lambda leaf: leaf[:BUDGET], SPACE.all())
+    proposals = Proposals(archs, live, jnp.full(BUDGET, int(Origin.PRIOR), jnp.int32), {})
+    evaluation = Evaluation(reward, valid, jnp.zeros(BUDGET, jnp.float32), {})
+    space = encoding.by_encoding(SPACE)
+    return history.add(space, history.empty(space, BUDGET), proposals, evaluation)
+
+
+def archive(rewards, valid=None):
     """A history of the first architectures of `all()`."""
-    past = history.empty(encoding.by_encoding(SPACE), budget)
-    num = len(rewards)
-    archs = jax.tree.map(lambda leaf: leaf[:num], SPACE.all())
-    origins = jnp.full(num, int(Origin.PRIOR), jnp.int32)
-    proposals = Proposals(archs, jnp.ones(num, bool), origins, {})
-    valid = jnp.ones(num, bool) if valid is None else jnp.array(valid, bool)
-    zeros = jnp.zeros(num, jnp.float32)
-    evaluation = Evaluation(jnp.array(rewards, jnp.float32), valid, zeros, {})
-    return history.add(encoding.by_encoding(SPACE), past, proposals, evaluation)
+    reward, good = np.zeros(BUDGET, np.float32), np.ones(BUDGET, bool)
+    reward[: len(rewards)] = rewards
+    good[: len(rewards)] = True if valid is None else valid
+    return _archive(reward, good, np.arange(BUDGET) < len(rewards))
 
 
-def chosen(best: Elite):
-    return np.asarray(jax.vmap(SPACE.index)(best.archs))[: int(best.size)].tolist()
+@functools.partial(jax.jit, static_argnums=(1, 3))
+def _choose(past, sizes, allowed, noise, keys):
+    choose = functools.partial(elites.choose, past, np.array(sizes), allowed, noise)
+    best = jax.vmap(choose)(keys)
+    return best, jax.vmap(jax.vmap(SPACE.index))(best.archs)
 
 
-def everything(past):
-    return jnp.ones(past.reward.shape, bool)
+def choose(past, sizes, allowed=True, noise=0.0, draws=1):
+    """Elites of `draws` keys and the numbers of their architectures."""
+    keys = jax.random.split(jax.random.key(0), draws)
+    return _choose(past, tuple(sizes.tolist()), np.full(BUDGET, True) & allowed, noise, keys)
+
+
+def chosen(best, indices):
+    """Of the first draw."""
+    return indices[0, : int(best.size[0])].tolist()
 
 
 def test_elite_is_the_best_ascending_and_ties_go_to_the_later():
     past = archive([3, 1, 2, 5, 2, 9], valid=[1, 1, 1, 1, 1, 0])
-    best = elites.choose(past, elites.elite_sizes("top", 4, 12), everything(past), 0.0, jax.random.key(0))
-    assert chosen(best) == [2, 4, 0, 3]
-    np.testing.assert_allclose(best.reward[:4], [2, 2, 3, 5])
+    best, indices = choose(past, elites.elite_sizes("top", 4, 12))
+    assert chosen(best, indices) == [2, 4, 0, 3]
+    np.testing.assert_allclose(best.reward[0], [2, 2, 3, 5])
 
 
 def test_what_the_generator_cannot_write_is_left_out():
     past = archive([3, 1, 2, 5])
-    allowed = everything(past).at[3].set(False)
-    best = elites.choose(past, elites.elite_sizes("top", 2, 12), allowed, 0.0, jax.random.key(0))
-    assert chosen(best) == [2, 0]
+    assert chosen(*choose(past, elites.elite_sizes("top", 2, 12), np.arange(BUDGET) != 3)) == [2, 0]
 
 
 def test_elite_sizes():
@@ -121,21 +155,19 @@ def test_elite_sizes():
 def test_a_schedule_keeps_the_best():
     past = archive([3, 1, 2, 5, 4])
     sizes = elites.elite_sizes("schedule", 1, 12, ((0, 4), (5, 2)))
-    best = elites.choose(past, sizes, everything(past), 0.0, jax.random.key(0))
-    assert chosen(best) == [4, 3]
-    assert best.mask.tolist() == [True, True, False, False]
+    best, indices = choose(past, sizes)
+    assert chosen(best, indices) == [4, 3]
+    assert best.mask[0].tolist() == [True, True, False, False]
 
 
 def test_thompson_elites_vary_and_noise_has_the_scale_of_the_rewards():
     """Rewards 0..9: the best of the noisy ones is not always the same, and with small noise it is the true one."""
     past = archive(list(range(10)))
     sizes = elites.elite_sizes("thompson", 1, 12)
-    keys = jax.random.split(jax.random.key(0), 200)
-    noisy = jax.vmap(lambda k: elites.choose(past, sizes, everything(past), 1.0, k))(keys)
-    quiet = jax.vmap(lambda k: elites.choose(past, sizes, everything(past), 1e-3, k))(keys)
-    index = jax.vmap(jax.vmap(SPACE.index))
-    assert len(np.unique(index(noisy.archs))) >= 4
-    assert (np.asarray(index(quiet.archs)) == 9).all()
+    (_, noisy), (_, quiet) = (choose(past, sizes, noise=noise, draws=200) for noise in (1.0, 1e-3))
+    assert noisy.shape == quiet.shape == (200, 1)
+    assert len(np.unique(noisy)) >= 4
+    assert (np.asarray(quiet) == 9).all()
 
 
 @pytest.mark.parametrize(
@@ -149,7 +181,8 @@ def test_thompson_elites_vary_and_noise_has_the_scale_of_the_rewards():
 )
 def test_weights_by_hand(kind, expected):
     best = Elite((), jnp.array([1.0, 2, 3, 0]), jnp.array([True, True, True, False]), jnp.int32(3))
-    np.testing.assert_allclose(elites.elite_weights(kind, best, 0.5), expected, rtol=1e-6)
+    weights = jax.jit(elites.elite_weights, static_argnums=(0, 2))
+    np.testing.assert_allclose(weights(kind, best, 0.5), expected, rtol=1e-6)
 
 
 NB101 = Alphabet(num_nodes=7, node_labels=5, first_labelled=1, stop_label=4)
@@ -176,9 +209,14 @@ BRANCHES = cell([(0, 1), (0, 2), (0, 3), (1, 4), (2, 4), (3, 4)], [0, 3, 2, 1, 4
 LONG = cell([(0, 1), (0, 2), (1, 2), (2, 3), (0, 4), (3, 5), (4, 5), (5, 6), (1, 6)], [0, 2, 2, 1, 3, 2, 4])
 
 
+@jax.jit
+def random_orders(keys, rows):
+    return jax.vmap(lambda key: orders.random_order(key, rows, NB101))(keys)
+
+
 @pytest.mark.parametrize("rows", [BRANCHES, LONG])
 def test_random_orders_are_isomorphic_topological_and_varied(rows):
-    many = jax.vmap(lambda key: orders.random_order(key, rows, NB101))(jax.random.split(jax.random.key(0), 40))
+    many = jax.tree.map(np.asarray, random_orders(jax.random.split(jax.random.key(0), 40), rows))
     for i in range(40):
         one = jax.tree.map(lambda leaf, i=i: leaf[i], many)
         assert not np.triu(one.edges).any()
@@ -187,16 +225,16 @@ def test_random_orders_are_isomorphic_topological_and_varied(rows):
         assert nx.is_isomorphic(networkx(one), networkx(rows), node_match=lambda a, b: a == b)
     count = sum(1 for _ in nx.all_topological_sorts(networkx(rows)))
     assert (
-        len({np.asarray(n).tobytes() + np.asarray(e).tobytes() for n, e in zip(many.nodes, many.edges, strict=True)})
+        len({nodes.tobytes() + edges.tobytes() for nodes, edges in zip(many.nodes, many.edges, strict=True)})
         > 1
     )
-    assert len({np.asarray(n).tobytes() for n in many.nodes}) <= count
+    assert len({nodes.tobytes() for nodes in many.nodes}) <= count
 
 
 @pytest.mark.parametrize("rows", [BRANCHES, LONG])
 def test_greedy_order_undoes_random_orders(rows):
-    many = jax.vmap(lambda key: orders.random_order(key, rows, NB101))(jax.random.split(jax.random.key(1), 30))
-    back = jax.vmap(lambda r: orders.greedy_order(r, NB101))(many)
+    many = random_orders(jax.random.split(jax.random.key(1), 40), rows)
+    back = jax.tree.map(np.asarray, jax.jit(jax.vmap(lambda r: orders.greedy_order(r, NB101)))(many))
     assert len(np.unique(back.nodes, axis=0)) == len(np.unique(back.edges, axis=0)) == 1
     one = jax.tree.map(lambda leaf: leaf[0], back)
     assert nx.is_isomorphic(networkx(one), networkx(rows), node_match=lambda a, b: a == b)
@@ -213,29 +251,30 @@ def test_labelled_edges_are_never_reordered():
 
 def additive(index):
     """A reward that adds over decisions."""
-    table = jnp.array([[0.0, 1, 3, 2], [2, 0, 1, 4], [0, 3, 1, 1]])
-    digits = jnp.stack([index // 16, index // 4 % 4, index % 4], -1)
-    return table[jnp.arange(3), digits].sum(-1)
+    table = np.array([[0.0, 1, 3, 2], [2, 0, 1, 4], [0, 3, 1, 1]], np.float32)
+    digits = np.stack([index // 16, index // 4 % 4, index % 4], -1)
+    return table[np.arange(3), digits].sum(-1)
 
 
-ALL_ROWS = jax.vmap(SPACE.to_rows)(SPACE.all())
+ALL_ROWS = jax.tree.map(np.asarray, jax.jit(jax.vmap(SPACE.to_rows))(SPACE.all()))
 SOME = np.random.default_rng(0).permutation(64)[:40]
 
 
 def surrogate_archive(rows=SOME):
     some = jax.tree.map(lambda leaf: leaf[rows], ALL_ROWS)
-    return screen.Archive(some, additive(jnp.asarray(rows)), jnp.ones(len(rows), bool))
+    return screen.Archive(some, additive(rows), np.ones(len(rows), bool))
 
 
 def test_ridge_predicts_an_additive_reward():
     """Trained on 40 of 64, correlation above .95 on the other 24; a masked row with reward NaN changes nothing."""
     rest = np.setdiff1d(np.arange(64), SOME)
     candidates = jax.tree.map(lambda leaf: leaf[rest], ALL_ROWS)
-    values = screen.ridge_values(surrogate_archive(), candidates)
-    assert np.corrcoef(values, additive(jnp.asarray(rest)))[0, 1] > 0.95
+    ridge_values = jax.jit(screen.ridge_values)
+    values = ridge_values(surrogate_archive(), candidates)
+    assert np.corrcoef(values, additive(rest))[0, 1] > 0.95
     padded = surrogate_archive(np.append(SOME, 0))
-    padded = padded._replace(mask=padded.mask.at[-1].set(False), reward=padded.reward.at[-1].set(jnp.nan))
-    np.testing.assert_allclose(screen.ridge_values(padded, candidates), values, atol=1e-5)
+    padded.mask[-1], padded.reward[-1] = False, np.nan
+    np.testing.assert_allclose(ridge_values(padded, candidates), values, atol=1e-5)
 
 
 def test_graph_network_predicts_an_additive_reward():
@@ -243,23 +282,24 @@ def test_graph_network_predicts_an_additive_reward():
     candidates = jax.tree.map(lambda leaf: leaf[rest], ALL_ROWS)
     fit = jax.jit(screen.graph_network_values, static_argnames="alphabet")
     values = fit(jax.random.key(0), surrogate_archive(), candidates, SPACE.alphabet)
-    assert np.corrcoef(values, additive(jnp.asarray(rest)))[0, 1] > 0.65  # seen 0.75
+    assert np.corrcoef(values, additive(rest))[0, 1] > 0.65  # seen 0.75
 
 
 def test_ranking_takes_the_best_of_the_first_and_keeps_the_rest_in_order():
     values = jnp.array([1.0, 5, 9, 2, 100])
     eligible = jnp.array([True, True, False, True, True])
-    assert screen.ranking(values, eligible, 3).tolist() == [1, 3, 0, 2, 4]
+    assert jax.jit(screen.ranking, static_argnums=2)(values, eligible, 3).tolist() == [1, 3, 0, 2, 4]
 
 
 def test_thompson_picks_different_ones_and_prefers_the_good():
     archive = surrogate_archive()
     keys = jax.random.split(jax.random.key(0), 100)
-    eligible = jnp.ones(64, bool).at[0].set(False)
-    ranked = jax.vmap(lambda k: screen.thompson_ranking(k, archive, ALL_ROWS, eligible, 64, 4))(keys)
-    picked = np.asarray(ranked)[:, :4]
+    eligible = np.arange(64) != 0
+    ranking = jax.jit(jax.vmap(lambda k: screen.thompson_ranking(k, archive, ALL_ROWS, eligible, 64, 4)))
+    ranked = np.asarray(ranking(keys))
+    picked = ranked[:, :4]
     assert all(len(set(row)) == 4 for row in picked.tolist())
     assert 0 not in picked
-    assert additive(jnp.asarray(picked)).mean() > additive(jnp.arange(64)).mean() + 2
+    assert additive(picked).mean() > additive(np.arange(64)).mean() + 2
     assert len(np.unique(picked[:, 0])) > 1
     assert (np.sort(ranked, axis=1) == np.arange(64)).all()

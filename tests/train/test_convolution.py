@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compiling import USERS_TEXT
 from jax import lax
 
 from nasjax.train.networks import convolution as layers
@@ -312,7 +313,7 @@ def compiled_training(plain):
 
     params = jax.eval_shape(skeleton.init, jax.random.key(0))
     shapes = jax.ShapeDtypeStruct((2, 6), jnp.int32), jax.ShapeDtypeStruct((2, 4, 8, 8, 3), jnp.float32)
-    return population.lower(params, *shapes).compile()
+    return population.lower(params, *shapes).compile(USERS_TEXT)
 
 
 needs_cpu = pytest.mark.skipif(jax.default_backend() != "cpu", reason="the text is XLA:CPU's")

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny
+from compiling import USERS_TEXT
 
 from nasjax.train import executors
 from nasjax.train.executors import Population
@@ -228,7 +229,7 @@ def test_the_compiled_population_has_no_naive_convolution():
 
     archs, keys = tiny.children(2)
     hyper = Hyper(jnp.zeros(2, jnp.float32), jnp.zeros(2, jnp.float32))
-    text = program.lower(jax.tree.map(shaped, tiny.data()), (archs, keys, hyper)).compile().as_text()
+    text = program.lower(jax.tree.map(shaped, tiny.data()), (archs, keys, hyper)).compile(USERS_TEXT).as_text()
     convolutions = re.findall(r"^.* convolution\(.*$", text, re.MULTILINE)
     assert len(convolutions) > 10
     for convolution in convolutions:
