@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from nasjax import graph
 from nasjax.base import Alphabet, Array, Graph, Key, Rows
-from nasjax.spaces import cell_classes, reading
+from nasjax.spaces import cell_classes, operations, reading
 
 Prior: TypeAlias = Literal["uniform", "no_none"]
 
@@ -45,16 +45,7 @@ class EdgeCells(abc.ABC):
         Raises:
           ValueError: no operation, a repeated or unknown one, an unknown prior, or nothing left to draw.
         """
-        known = ", ".join(self.OPERATIONS)
-        if not self.op_names:
-            raise ValueError(f"{self.name}: op_names is empty; some of {known}")
-        for position, name in enumerate(self.op_names):
-            if name not in self.OPERATIONS:
-                raise ValueError(
-                    f"{self.name}: unknown operation {name!r} at place {position} of op_names; one of {known}"
-                )
-            if name in self.op_names[:position]:
-                raise ValueError(f"{self.name}: operation {name!r} is repeated at place {position} of op_names")
+        operations.check(self.name, self.op_names, self.OPERATIONS)
         if self.prior not in ("uniform", "no_none"):
             raise ValueError(f"{self.name}: unknown prior {self.prior!r}; one of uniform, no_none")
         if self.prior == "no_none" and self.op_names == ("none",):

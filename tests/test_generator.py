@@ -153,7 +153,9 @@ def test_zero_parameters_by_hand():
     found = parts(params, mask, rows, ("log_prob", "loss"))
     np.testing.assert_allclose(found["log_prob"], [-6 * ln2 - m * math.log(4) for m in (6, 2, 0, 6)], atol=1e-12)
     np.testing.assert_allclose(found["loss"][0], 0.6 * ln2 + 3 / 8 * math.log(4), atol=1e-12)
-    np.testing.assert_allclose(parts(params, code, rows, ("loss",))["loss"][0], 0.6 * ln2 + 3 / 8 * math.log(5), atol=1e-12)
+    np.testing.assert_allclose(
+        parts(params, code, rows, ("loss",))["loss"][0], 0.6 * ln2 + 3 / 8 * math.log(5), atol=1e-12
+    )
     config = GeneratorConfig(NB101)
     rows = stack([rows_of(NB101_FACTS[0][0], NB101_FACTS[0][1])] * 2)
     found = parts(to_params(slow.zero_params(sizes(config))), config, rows, ("log_prob", "loss"))

@@ -224,10 +224,7 @@ def test_random_orders_are_isomorphic_topological_and_varied(rows):
         assert one.nodes[one.size - 1] == 4
         assert nx.is_isomorphic(networkx(one), networkx(rows), node_match=lambda a, b: a == b)
     count = sum(1 for _ in nx.all_topological_sorts(networkx(rows)))
-    assert (
-        len({nodes.tobytes() + edges.tobytes() for nodes, edges in zip(many.nodes, many.edges, strict=True)})
-        > 1
-    )
+    assert len({nodes.tobytes() + edges.tobytes() for nodes, edges in zip(many.nodes, many.edges, strict=True)}) > 1
     assert len({nodes.tobytes() for nodes in many.nodes}) <= count
 
 

@@ -135,6 +135,30 @@ def test_divergence_pulls_edges_to_their_target():
     assert after < 1e-3
 
 
+def test_only_what_the_policy_drew_and_what_has_a_reward_teaches():
+    """Rows that are refills, not live, diverged or NaN may hold any reward; one that counts may not."""
+    plan = plan_of(dataclasses.replace(POLICY, inner_steps=1))
+    archs = jax.tree.map(lambda leaf: leaf[np.array([3, 60, 17, 22, 41, 9])], TOY.all())
+    learner = quick_jit(functools.partial(reinforce_rnn._fresh, plan))(jax.random.key(0))
+    model, refill = int(Origin.MODEL), int(Origin.REFILL)
+
+    @quick_jit
+    def stepped(reward):
+        live, valid = jnp.array([True, True, True, False, True, True]), jnp.array([True, True, True, True, False, True])
+        proposals = Proposals(archs, live, jnp.array([model, model, refill, model, model, model], jnp.int32), {})
+        found = reinforce_rnn._reinforce(plan, learner, proposals, Evaluation(reward, valid, reward, {}))
+        return ravel_pytree(found.params)[0]
+
+    def after(rewards):
+        return np.asarray(stepped(np.array(rewards, np.float32)))
+
+    plain = after([1, 2, 0, 0, 0, np.nan])
+    assert np.isfinite(plain).all()
+    np.testing.assert_array_equal(after([1, 2, 9, 9, 9, np.inf]), plain)
+    assert (after([1, 0, 0, 0, 0, np.nan]) != plain).any()
+    assert (after([1, 2, 0, 0, 0, 5]) != plain).any()
+
+
 def archive(space, budget, rows, rewards):
     """A history of the rows of `all()`."""
     archs = jax.tree.map(lambda leaf: leaf[np.asarray(rows)], space.all())
