@@ -9,9 +9,12 @@ import pathlib
 # are about is what our programs compute. Tests about users' machine code or XLA's text of it ask for that (compiling.py);
 # tested commands run in processes with an environment of their own, compiled as users do. NASJAX_TEST_XLA=default compiles
 # all of the suite so. (XLA reads no flag that stands after "intra_op".)
-_QUICK = "--xla_backend_optimization_level=0 --xla_backend_extra_options=xla_cpu_disable_new_fusion_emitters "
-_QUICK *= os.environ.get("NASJAX_TEST_XLA") != "default"
-os.environ.setdefault("XLA_FLAGS", f"{_QUICK}--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1")
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_backend_optimization_level=0 --xla_backend_extra_options=xla_cpu_disable_new_fusion_emitters "
+    * (os.environ.get("NASJAX_TEST_XLA") != "default")
+    + "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
+)
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import hypothesis

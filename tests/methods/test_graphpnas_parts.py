@@ -17,7 +17,6 @@ from nasjax.history import Elite
 from nasjax.methods import elites, encoding, orders, reinforce, screen
 from nasjax.spaces.toy import Toy
 
-
 leave_one_out, rank_advantages = jax.jit(reinforce.leave_one_out), jax.jit(reinforce.rank_advantages)
 
 
