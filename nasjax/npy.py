@@ -29,7 +29,8 @@ def read(data: bytes, what: str, kinds: str) -> npt.NDArray[Any]:
     try:
         shape, fortran, dtype = _header(stream)
     except Exception as error:  # NumPy's reader raises six kinds: IndexError, tokenize.TokenError, MemoryError, ...
-        reason = " ".join(str(error).split())[:_REASON] or type(error).__name__
+        said = error.args[0] if error.args else error  # beside it may stand a place in the header
+        reason = " ".join(str(said).split())[:_REASON] or type(error).__name__
         raise ValueError(f"{what}: not an NPY file ({reason})") from error
     body = data[stream.tell() :]
     if dtype.hasobject or dtype.kind not in kinds or not dtype.isnative:

@@ -73,8 +73,8 @@ def test_round_trip(array, version):
         (raw(GOOD, version=(3, 0)), "version 3.0; 1.0 and 2.0 are read"),
         (raw(GOOD, version=(1, 7)), "version 1.7"),
         (raw(GOOD, version=(255, 255)), "version 255.255"),
-        (raw("\x00"), "Cannot parse header"),
-        (raw("[" + GOOD), "('EOF in multi-line statement'"),
+        (raw("\x00"), ("Cannot parse header", "source code cannot contain null bytes")),
+        (raw("[" + GOOD), ("EOF in multi-line statement", "unexpected EOF in multi-line statement")),
         (raw("(" * 3000), ""),
         (raw("-" * 9000 + "1"), ""),
         (raw("[]"), "Header is not a dictionary"),
@@ -91,7 +91,9 @@ def test_round_trip(array, version):
     ids=itertools.count(),  # the bytes are too long for names
 )
 def test_what_is_no_npy_file_is_called_so(data, reason):
-    assert refusal(data).startswith(f"a.npy: not an NPY file ({reason}")
+    """In the words of NumPy, or of the Python that it calls: those differ between versions."""
+    reasons = (reason,) if isinstance(reason, str) else reason
+    assert refusal(data).startswith(tuple(f"a.npy: not an NPY file ({reason}" for reason in reasons))
 
 
 @pytest.mark.parametrize(
