@@ -20,7 +20,7 @@ def config() -> Sweep:
     """Returns the sweep of 30 seeds."""
     return Sweep(
         NasBench201(prior="no_none"),
-        (Entry("graphpnas", GraphPNAS(batch=1, explore_iters=30, elite=15, epochs=70)),),
+        (Entry("graphpnas", GraphPNAS(batch=1, form="dense", explore_iters=30, elite=15, epochs=70)),),
         (
             Table("nasbench201.npz", "cifar10", "val_acc@12:run"),
             Table("nasbench201.npz", "cifar10", "val_acc@12"),

@@ -19,7 +19,7 @@ def config() -> Sweep:
     """Returns the sweep of 30 seeds."""
     return Sweep(
         NasBench201(prior="no_none"),
-        (Entry("graphpnas", GraphPNAS(batch=1, explore_iters=15, elite=10, epochs=60)),),
+        (Entry("graphpnas", GraphPNAS(batch=1, form="dense", explore_iters=15, elite=10, epochs=60)),),
         (Table("nasbench201.npz", "cifar100", "val_acc@200:run"),),
         Budget(evaluations=100),
         seeds=30,

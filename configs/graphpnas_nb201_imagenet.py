@@ -20,7 +20,7 @@ def config() -> Sweep:
     """Returns the sweep of 30 seeds."""
     return Sweep(
         NasBench201(prior="no_none"),
-        (Entry("graphpnas", GraphPNAS(batch=1, explore_iters=10, elite=5, epochs=50)),),
+        (Entry("graphpnas", GraphPNAS(batch=1, form="dense", explore_iters=10, elite=5, epochs=50)),),
         (
             Table("nasbench201.npz", "ImageNet16-120", "val_acc@12"),
             Table("nasbench201.npz", "ImageNet16-120", "val_acc@200:run"),

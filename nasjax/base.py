@@ -66,6 +66,8 @@ class Alphabet(NamedTuple):
       masked_edges: edge labels outside the subset. 0 among them means that every edge is present.
       chain: whether the edge t-1 -> t always exists: it stands in `Rows.edges`, nobody chooses it. Only where edges have
         no labels.
+      described: for each label (of edges where those have labels, else of nodes) numbers that say what its operation is:
+        like ones lie close. () where nothing is known of them.
     """
 
     num_nodes: int
@@ -76,6 +78,7 @@ class Alphabet(NamedTuple):
     masked_nodes: tuple[int, ...] = ()
     masked_edges: tuple[int, ...] = ()
     chain: bool = False
+    described: tuple[tuple[float, ...], ...] = ()
 
 
 class Origin(enum.IntEnum):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from nasjax import __version__, config_files, options
 from nasjax.options import HelpShown, UsageError
-from nasjax.startup import prepare_jax, start_devices
+from nasjax.startup import one_blas_thread, prepare_jax, start_devices
 from nasjax.terminal import complain, duration, number, printable, say, settle, tolerant
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     debug = "--debug" in given
     given = [argument for argument in given if argument != "--debug"]
     tolerant()
+    one_blas_thread()  # before a config imports SciPy
     status = _status(given, debug)
     settle()
     return status

@@ -14,6 +14,15 @@ _FLAGS = ("--xla_cpu_multi_thread_eigen=false", "intra_op_parallelism_threads=1"
 _OWN_DEVICES = "--xla_force_host_platform_device_count"
 
 
+def one_blas_thread() -> None:
+    """Keeps matrix factorisations from being shared between threads, unless the user says how many; before SciPy loads.
+
+    jax's linear algebra on CPUs is SciPy's OpenBLAS, which reads the number once, when SciPy is imported, and whose threads
+    cost more than small solves: a search of gp_bo took 4.7 CPU-seconds instead of 0.14 on two cores in use.
+    """
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+
 def prepare_jax() -> list[str]:
     """Sets up jax for a search; imports it, and starts no device.
 
@@ -24,9 +33,7 @@ def prepare_jax() -> list[str]:
       What a person should be told, a line each: that there is no compilation cache, and why.
     """
     own = os.environ.get("XLA_FLAGS", "")
-    # jax's linear algebra on CPUs is SciPy's OpenBLAS, whose threads cost more than small solves: a search of gp_bo took
-    # 4.7 CPU-seconds instead of 0.14 on two cores in use.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # read once, when the first matrix is factored
+    one_blas_thread()
     names = {flag.split("=")[0].lstrip("-") for flag in own.split()}
     missing = [flag for flag in _FLAGS if flag.split("=")[0].lstrip("-") not in names]
     os.environ["XLA_FLAGS"] = " ".join([*own.split(), *missing])  # read once, when the first device starts

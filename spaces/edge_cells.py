@@ -239,7 +239,12 @@ class EdgeCells(abc.ABC):
     def alphabet(self) -> Alphabet:
         """Edge labels only; operations outside the subset are masked."""
         masked = tuple(label for label, name in enumerate(self.OPERATIONS) if name not in self.op_names)
-        return Alphabet(num_nodes=self.NUM_NODES, edge_labels=len(self.OPERATIONS), masked_edges=masked)
+        return Alphabet(
+            num_nodes=self.NUM_NODES,
+            edge_labels=len(self.OPERATIONS),
+            masked_edges=masked,
+            described=operations.described(self.OPERATIONS),
+        )
 
     def to_rows(self, arch: Graph) -> Rows:
         """Returns the rows: `edges` transposed, no node labels, all nodes."""

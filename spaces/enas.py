@@ -255,7 +255,14 @@ class Enas:
         """The stem, without a label, and the layers: the chain is given, flags are plain edges; no output node."""
         masked = tuple(number for number, name in enumerate(OPERATIONS) if name not in self.op_names)
         labels = len(OPERATIONS)
-        return Alphabet(self.layers + 1, node_labels=labels, first_labelled=1, masked_nodes=masked, chain=True)
+        return Alphabet(
+            self.layers + 1,
+            node_labels=labels,
+            first_labelled=1,
+            masked_nodes=masked,
+            chain=True,
+            described=operations.described(OPERATIONS),
+        )
 
     def to_rows(self, arch: Graph) -> Rows:
         """Returns the rows: node i + 1 is layer i, its incoming edges the chain's and its flags."""

@@ -246,7 +246,15 @@ class NasBench101:
     def alphabet(self) -> Alphabet:
         """GraphPNAS's: 0 input, 1 conv1x1, 2 conv3x3, 3 maxpool, 4 output, which ends a cell; edges plain."""
         masked = tuple(sorted(_GENERATED[o] for o in range(len(OPERATIONS)) if o not in self._numbers()))
-        return Alphabet(SLOTS, node_labels=_STOP + 1, first_labelled=1, stop_label=_STOP, masked_nodes=masked)
+        names = ("", *(OPERATIONS[_GENERATED.index(label)] for label in sorted(_GENERATED)), "")
+        return Alphabet(
+            SLOTS,
+            node_labels=_STOP + 1,
+            first_labelled=1,
+            stop_label=_STOP,
+            masked_nodes=masked,
+            described=operations.described(names),
+        )
 
     def to_rows(self, arch: Graph) -> Rows:
         """Returns the rows of the normal form: its n vertices, the output at n - 1."""

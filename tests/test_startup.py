@@ -127,3 +127,14 @@ def test_devices_that_do_not_start_are_refused_in_one_line(monkeypatch):
     monkeypatch.setattr(jax, "devices", fail)
     with pytest.raises(ValueError, match=r"jax starts no device \(JAX_PLATFORMS=\S*\): Unable to .* 'gpux'$"):
         startup.start_devices()
+
+
+def test_one_blas_thread_is_asked_for_before_a_config_imports_scipy(tmp_path):
+    """OpenBLAS reads the number when it is loaded; the user's own stands."""
+    config = tmp_path / "c.py"
+    config.write_text("import os\nraise ValueError('threads: ' + os.environ.get('OPENBLAS_NUM_THREADS', 'many'))\n")
+    for own, threads in (({}, "1"), ({"OPENBLAS_NUM_THREADS": "3"}, "3")):
+        environment = {name: value for name, value in os.environ.items() if name != "OPENBLAS_NUM_THREADS"}
+        command = [sys.executable, "-m", "nasjax.cli", "sweep", str(config)]
+        done = subprocess.run(command, env=environment | own, capture_output=True, text=True, check=False)
+        assert f"threads: {threads}" in done.stderr

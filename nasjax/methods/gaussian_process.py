@@ -7,7 +7,8 @@ Rows that do not count have the identity's row and column and target 0, so that 
 posterior and shapes stay.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +16,9 @@ import optax
 from jax.scipy.linalg import cho_solve, solve_triangular
 from jax.scipy.stats import norm
 
-from nasjax.base import Array
+from nasjax.base import Array, PyTree
+
+T = TypeVar("T", bound=PyTree)
 
 JITTER = 1e-6
 """Added to the diagonal beside the noise."""
@@ -94,14 +97,28 @@ def negative_log_posterior(theta: Array, distance: Array, targets: Array, mask: 
 
 def fit(start: Array, distance: Array, targets: Array, mask: Array, means: Array, steps: int, rate: float) -> Array:
     """Returns theta after `steps` of Adam on the negative log posterior, from `start`, with fresh moments."""
+    return descend(start, lambda theta: covariance(distance, mask, theta), targets, means, steps, rate)
+
+
+def descend(start: T, covariance_of: Callable[[T], Array], targets: Array, means: T, steps: int, rate: float) -> T:
+    """Returns hyperparameters after `steps` of Adam on the negative log posterior, with fresh moments.
+
+    Args:
+      start: pytree of float32 arrays, where to start.
+      covariance_of: of the targets under given hyperparameters, float32[R, R].
+      targets: float32[R].
+      means: like `start`; before data each number is N(mean, 1).
+      steps: how many.
+      rate: Adam's.
+    """
     optimiser = optax.adam(rate)
 
-    def step(carry: tuple[Array, optax.OptState], _: None) -> tuple[tuple[Array, optax.OptState], None]:
+    def step(carry: tuple[T, optax.OptState], _: None) -> tuple[tuple[T, optax.OptState], None]:
         theta, moments = carry
-        gradient = _gradient(theta, distance, targets, mask, means)
+        gradient = _gradient(theta, covariance_of, targets, means)
         with jax.numpy_dtype_promotion("standard"):  # optax raises a float to an integer's power
-            update, moments = optimiser.update(gradient, moments, theta)
-        return (theta + update, moments), None
+            update, moments = optimiser.update(gradient, moments)
+        return (jax.tree.map(jnp.add, theta, update), moments), None
 
     return jax.lax.scan(step, (start, optimiser.init(start)), None, length=steps)[0][0]
 
@@ -135,12 +152,13 @@ def expected_improvement(mean: Array, variance: Array, best: Array) -> Array:
     return gain * norm.cdf(scaled) + deviation * norm.pdf(scaled)
 
 
-def _gradient(theta: Array, distance: Array, targets: Array, mask: Array, means: Array) -> Array:
+def _gradient(theta: T, covariance_of: Callable[[T], Array], targets: Array, means: T) -> T:
     """That of the negative log posterior, by tr((K^-1 - a a^T) dK) / 2 (their eq. 5.9)."""
-    factor = jnp.linalg.cholesky(covariance(distance, mask, theta))
+    matrix, pull = jax.vjp(covariance_of, theta)
+    factor = jnp.linalg.cholesky(matrix)
     weights = cho_solve((factor, True), targets)
-    inverse = cho_solve((factor, True), jnp.eye(mask.size, dtype=jnp.float32))
+    inverse = cho_solve((factor, True), jnp.eye(targets.size, dtype=jnp.float32))
     sensitivity = (inverse - weights[:, None] * weights[None, :]) / 2
-    _, pull = jax.vjp(lambda theta: covariance(distance, mask, theta), theta)
-    likelihood: Array = pull(sensitivity)[0]
-    return likelihood + theta - means
+    likelihood: T = pull(sensitivity)[0]
+    gradient: T = jax.tree.map(lambda slope, at, mean: slope + at - mean, likelihood, theta, means)
+    return gradient

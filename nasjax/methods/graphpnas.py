@@ -34,7 +34,7 @@ from nasjax.base import (
 )
 from nasjax.generator import GeneratorConfig
 from nasjax.history import History
-from nasjax.methods import drawing, elites, encoding, orders, refit, reinforce, screen
+from nasjax.methods import drawing, elites, encoding, graph_process, orders, refit, reinforce, screen
 from nasjax.methods.graphpnas_settings import Settings
 from nasjax.methods.refit import Learner, Refit
 
@@ -53,15 +53,17 @@ class State(NamedTuple):
 
     Attributes:
       history: everything evaluated.
-      learner: the generator and its optimiser, where they outlive a step (`warm_start`, `on_policy`).
+      learner: the generator and its optimiser, where they outlive a step (`warm_start`, `refit_every`, `on_policy`).
       log_probs: float32[Q], log p at the time of proposing, NaN where the generator did not propose (`replay_is`).
       repeats: the account of repeats that are recalled (`dedupe="encoding"` without `count_repeats`).
+      surrogate: the hyperparameters of the screen's Gaussian process.
     """
 
     history: History
     learner: Learner | None
     log_probs: Array | None
     repeats: encoding.Repeats | None
+    surrogate: graph_process.Theta | None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,6 +107,11 @@ class _Plan:
     def last_step(self) -> int:
         return -(-self.budget // self.settings.batch) - 1
 
+    @property
+    def first_refit(self) -> int:
+        """The batch before which the generator is fitted for the first time."""
+        return 1 if self.settings.refit_during_explore else self.settings.explore_iters
+
     @functools.cached_property
     def seen_space(self) -> Space:
         """The space by whose keys the history tells what is new."""
@@ -126,6 +133,7 @@ class _Plan:
             hidden=settings.hidden,
             rounds=settings.rounds,
             mixture=settings.mixture,
+            form=settings.form,
             none_label=settings.none_label or "mask",
             node_label_input=settings.node_label_input,
             label_after_edges=settings.label_after_edges,
@@ -154,13 +162,14 @@ class _Plan:
 def _init(plan: _Plan, key: Key) -> State:
     settings, rows = plan.settings, plan.rows
     learner = None
-    if settings.warm_start != "none" or settings.on_policy != "none":
+    if settings.warm_start != "none" or settings.refit_every > 1 or settings.on_policy != "none":
         learner = _fresh(plan, key)
     return State(
         history.empty(plan.seen_space, rows),
         learner,
         jnp.full(rows, jnp.nan, jnp.float32) if settings.replay_is else None,
         encoding.Repeats(jnp.int32(0), jnp.zeros(settings.batch, bool)) if plan.free_repeats else None,
+        graph_process.start(plan.space.alphabet) if settings.screen == "gp" else None,
     )
 
 
@@ -171,9 +180,17 @@ def _ask(plan: _Plan, state: State, key: Key, step: Array) -> tuple[Proposals, S
     learner = state.learner
     if settings.on_policy == "none":
         wanted = generating | (settings.refit_during_explore & (step > 0))
+        wanted = wanted & ((step - plan.first_refit) % settings.refit_every == 0)
         idle = learner if learner is not None else _nothing(plan, key)
         # The step is never batched, so this stays one branch under vmap over seeds; so does the next.
         learner = jax.lax.cond(wanted, lambda: _refit(plan, state, fit_key, step), lambda: idle)
+    if state.surrogate is not None:
+        wanted = generating & ((step - settings.explore_iters) % settings.screen_every == 0)
+        last = state.surrogate
+        fitted = jax.lax.cond(
+            wanted, lambda: graph_process.fit(plan.space.alphabet, _archive(plan, state)), lambda: last
+        )
+        state = state._replace(surrogate=fitted)
     candidates = jax.lax.cond(
         generating,
         lambda: _generate(plan, state, cast(Learner, learner), draw_key, screen_key, step),
@@ -241,12 +258,12 @@ def _refit(plan: _Plan, state: State, key: Key, step: Array) -> Learner:
     graphs = jax.vmap(plan.space.to_rows)(best.archs)
 
     epochs, start = _epochs(plan, step), _fresh(plan, start_key)
-    if state.learner is not None:
-        number = step - max(settings.explore_iters if not settings.refit_during_explore else 1, 1)
+    if settings.warm_start != "none":
+        number = (step - max(plan.first_refit, 1)) // settings.refit_every
         anew = number <= 0
         if settings.reset_every is not None:
             anew = anew | (number % settings.reset_every == 0)
-        kept = state.learner
+        kept = cast(Learner, state.learner)
         if settings.warm_start == "params":
             kept = kept._replace(moments=start.moments)
         start = refit.select(anew, start, kept)
@@ -331,10 +348,8 @@ def _generate(
 
 def _screened(plan: _Plan, state: State, learner: Learner, candidates: drawing.Candidates, key: Key) -> Array:
     """int32[C], the candidates in the order of a surrogate's opinion."""
-    settings, past = plan.settings, state.history
+    settings, archive = plan.settings, _archive(plan, state)
     rows = jax.vmap(plan.space.to_rows)(candidates.archs)
-    mask = past.valid & (jnp.arange(plan.rows) < past.count)
-    archive = screen.Archive(jax.vmap(plan.space.to_rows)(past.archs), past.reward, mask)
     if settings.screen == "thompson":
         most = settings.screen_candidates
         return screen.thompson_ranking(key, archive, rows, candidates.fresh, most, settings.batch)
@@ -342,9 +357,19 @@ def _screened(plan: _Plan, state: State, learner: Learner, candidates: drawing.C
         values = drawing.log_likelihood(plan.model, learner.params, rows, settings.ensemble)
     elif settings.screen == "ridge":
         values = screen.ridge_values(archive, rows)
+    elif settings.screen == "gp":
+        theta = cast(graph_process.Theta, state.surrogate)
+        values = graph_process.expected_improvement(plan.space.alphabet, theta, archive, rows)
     else:
         values = screen.graph_network_values(key, archive, rows, plan.space.alphabet)
     return screen.ranking(values, candidates.fresh, settings.screen_candidates)
+
+
+def _archive(plan: _Plan, state: State) -> screen.Archive:
+    """What a surrogate is fitted to."""
+    past = state.history
+    mask = past.valid & (jnp.arange(plan.rows) < past.count)
+    return screen.Archive(jax.vmap(plan.space.to_rows)(past.archs), past.reward, mask)
 
 
 def _reinforce(

@@ -31,6 +31,7 @@ class Settings:
       explore_iters: steps that draw from the space's prior.
       elite: M, number of best architectures that train the generator.
       epochs: E of a refit: ceil(elite / 2) · E steps.
+      refit_every: batches between two refits, the first before the first batch that is generated.
       refit_during_explore: also refit where nobody samples; changes nothing but with `warm_start`.
       warm_start: what a refit keeps of the one before: nothing, the parameters, or ("all") Adam's moments too.
       warm_epochs: epochs of a refit that kept something.
@@ -54,6 +55,7 @@ class Settings:
       hidden: H of the generator.
       rounds: R, message-passing rounds.
       mixture: K, components of the Bernoulli mixture.
+      form: of message passing: "jraph", or "dense": the same up to rounding, and a third faster on CPUs.
       none_label: by fidelity. Whether an edge that exists may be labelled "none": "mask" no, "code" yes.
       node_label_input: operators of earlier nodes enter the network.
       label_after_edges: a node's label is predicted with its edges known.
@@ -66,8 +68,10 @@ class Settings:
       temperature: of the first generated batch; falls linearly to 1 at the last one.
       prior_smoothing: by fidelity. Share of draws that come from the prior.
       screen: by fidelity. Evaluate those of the first `screen_candidates` new draws that come out best by "likelihood",
-        "ridge", "thompson" or "gnn" (`nasjax.methods.screen`); "none": the first.
+        "ridge", "thompson" or "gnn" (`nasjax.methods.screen`), or by expected improvement under a Gaussian process with a
+        learned distance ("gp", `nasjax.methods.graph_process`); "none": the first.
       screen_candidates: see `screen`.
+      screen_every: batches between two fits of the "gp" screen's hyperparameters; the data are always all.
       dedupe: by fidelity. New means: another canonical "key", or another "encoding".
       count_repeats: by fidelity. With `dedupe="encoding"`, whether a known canonical key is evaluated and counted
         again; else its reward is recalled and its row is not live. Such a search needs up to twice the steps for its
@@ -83,6 +87,7 @@ class Settings:
     explore_iters: int = 5
     elite: int = 15
     epochs: int = 70
+    refit_every: int = 1
     refit_during_explore: bool = False
     warm_start: Literal["none", "params", "all"] = "none"
     warm_epochs: int = 7
@@ -104,6 +109,7 @@ class Settings:
     hidden: int = 24
     rounds: int = 7
     mixture: int = 10
+    form: Literal["jraph", "dense"] = "jraph"
     none_label: Literal["mask", "code"] | None = None
     node_label_input: bool = False
     label_after_edges: bool = False
@@ -114,8 +120,9 @@ class Settings:
     candidates: int = 128
     temperature: float = 1.0
     prior_smoothing: float | None = None
-    screen: Literal["none", "likelihood", "ridge", "thompson", "gnn"] | None = None
+    screen: Literal["none", "likelihood", "ridge", "thompson", "gnn", "gp"] | None = None
     screen_candidates: int = 64
+    screen_every: int = 1
     dedupe: Literal["key", "encoding"] | None = None
     count_repeats: bool | None = None
     on_policy: Literal["none", "loo", "rank"] = "none"
@@ -197,7 +204,7 @@ _PRESETS: dict[str, dict[str, object]] = {
         "count_repeats": False,
     },
     "code": {"none_label": "code", "dedupe": "encoding", "count_repeats": True},
-    "improved": {"objective": "nll", "prior_smoothing": 0.1, "screen": "ridge"},
+    "improved": {"objective": "nll", "prior_smoothing": 0.1, "screen": "gp"},
 }
 
 _LEAST: dict[str, float] = {
@@ -205,6 +212,7 @@ _LEAST: dict[str, float] = {
     "explore_iters": 0,
     "elite": 1,
     "epochs": 1,
+    "refit_every": 1,
     "warm_epochs": 1,
     "reset_every": 1,
     "steps": 1,
@@ -217,6 +225,7 @@ _LEAST: dict[str, float] = {
     "rows_per_step": 1,
     "candidates": 1,
     "screen_candidates": 1,
+    "screen_every": 1,
     "inner_steps": 1,
 }
 _POSITIVE: dict[str, float] = {
@@ -250,6 +259,15 @@ def _conflicts(settings: Settings, alphabet: Alphabet) -> list[tuple[str, str, b
         ("node_label_input", "nodes have no labels here", alphabet.node_labels > 0 or not settings.node_label_input),
         ("label_after_edges", "nodes have no labels here", alphabet.node_labels > 0 or not settings.label_after_edges),
     ]
-    elite_only = ("refit_during_explore", "warm_start", "full_batch", "stop_at", "epoch_ramp", "ensemble", "node_order")
+    elite_only = (
+        "refit_every",
+        "refit_during_explore",
+        "warm_start",
+        "full_batch",
+        "stop_at",
+        "epoch_ramp",
+        "ensemble",
+        "node_order",
+    )
     unused = [name for name in elite_only if policy and getattr(settings, name) != getattr(default, name)]
     return table + [(name, "on_policy refits no elite", False) for name in unused]

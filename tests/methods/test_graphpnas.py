@@ -251,6 +251,8 @@ SWITCHES = {
     "ridge": {"screen": "ridge"},
     "posterior": {"screen": "thompson"},
     "network": {"screen": "gnn"},
+    "gaussian process": {"screen": "gp", "screen_every": 2},
+    "seldom": {"refit_every": 3, "form": "dense"},
     "loo": {"on_policy": "loo", "inner_steps": 2},
     "rank": {"on_policy": "rank", "replay_is": True},
 }
@@ -263,6 +265,7 @@ TOGETHER = [
     ("stop", "schedule", "ridge", "mask"),
     ("ensemble", "likelihood"),
     ("network",),
+    ("gaussian process", "seldom"),
     ("loo",),
     ("rank", "mask"),
 ]
@@ -273,7 +276,7 @@ def test_all_switches_are_searched_with():
     assert {name for names in TOGETHER for name in names} == set(SWITCHES)
 
 
-QUICK = (1, 3, 7)
+QUICK = (1, 3, 6, 8)
 MANY = [names if i in QUICK else pytest.param(names, marks=pytest.mark.slow) for i, names in enumerate(TOGETHER)]
 
 
