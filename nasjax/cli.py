@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from nasjax import __version__, config_files, options
+from nasjax import __version__, config_files, options, uniqueness
 from nasjax.options import HelpShown, UsageError
 from nasjax.startup import one_blas_thread, prepare_jax, start_devices
 from nasjax.terminal import complain, duration, number, printable, say, settle, tolerant
@@ -132,10 +132,12 @@ class _RunOptions:
     Attributes:
       run: name of the run directory in runs/.
       seed: of all randomness.
+      unique: what a new query is: another "key", or on NAS-Bench-201 another "published" string; or as the config says.
     """
 
     run: str = _CONFIG_SEED
     seed: int = 0
+    unique: uniqueness.Unique = "config"
 
 
 def _search(arguments: list[str]) -> int:
@@ -149,6 +151,7 @@ def _search(arguments: list[str]) -> int:
     config = config_files.load(given, "search")
     program = f"nasjax search {printable(given)}"
     how, search = options.parse([_RunOptions(), config.value], rest, program, config.description)
+    search = dataclasses.replace(search, space=uniqueness.applied(search.space, how.unique))
 
     from nasjax import rundir
 

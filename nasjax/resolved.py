@@ -16,13 +16,16 @@ Plain = dict[str, Any] | list[Any] | str | int | float | bool | None
 def plain(value: object, name: str = "config") -> Plain:
     """Returns `value`, a tree of dataclasses, tuples, mappings and scalars, as nested plain values.
 
-    A dataclass becomes its fields and its class name under "type". Modules are left out, so that a class may move.
+    A dataclass becomes its fields and its class name under "type". Modules are left out, so that a class may move. A field
+    with "omit_default" in its metadata is left out while it has its default: it is younger than configs that have been
+    recorded, and they must not become other ones.
 
     Raises:
       ValueError: a field holds something that cannot be recorded; its dotted name is given.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {f.name: plain(getattr(value, f.name), f"{name}.{f.name}") for f in dataclasses.fields(value)}
+        written = [f for f in dataclasses.fields(value) if not _is_omitted(f, getattr(value, f.name))]
+        fields = {f.name: plain(getattr(value, f.name), f"{name}.{f.name}") for f in written}
         return {"type": type(value).__qualname__, **fields}
     if isinstance(value, enum.Enum):
         return value.name
@@ -41,6 +44,10 @@ def plain(value: object, name: str = "config") -> Plain:
     raise ValueError(
         f"{name}: a {type(value).__qualname__} cannot be recorded; use numbers, strings, tuples, dataclasses"
     )
+
+
+def _is_omitted(field: dataclasses.Field[Any], value: object) -> bool:
+    return "omit_default" in field.metadata and value == field.default
 
 
 def digest(value: Plain) -> str:

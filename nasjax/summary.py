@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute
 
-from nasjax import resolved, stats
+from nasjax import resolved, stats, uniqueness
 from nasjax.base import Space
 
 OPTIMUM = 1e-4
@@ -108,7 +108,7 @@ def summarize(
         "hash": about.hash,
         "space": about.space.name,
         "op_names": list(getattr(about.space, "op_names", ())),
-        "unique": getattr(about.space, "classes", "key"),
+        "unique": uniqueness.named(about.space),
         "budget": about.budget,
         "seeds": about.seeds,
         "unit": first["unit"],

@@ -5,14 +5,14 @@ import pathlib
 import time
 from typing import TYPE_CHECKING
 
-from nasjax import config_files, options, terminal
+from nasjax import config_files, options, terminal, uniqueness
 from nasjax.options import HelpShown, UsageError
 from nasjax.startup import prepare_jax, start_devices
 
 if TYPE_CHECKING:
     from nasjax.sweep import Sweep, SweepProgress, SweepResult
 
-USAGE = "sweep CONFIG [--seeds N] [--methods a,b] [--run NAME] …"
+USAGE = "sweep CONFIG [--seeds N] [--methods a,b] [--run NAME] [--unique published] …"
 
 _AS_CONFIG = "CONFIG"  # stands in the help for what it is replaced by
 
@@ -37,12 +37,14 @@ class _Options:
       seeds: searches of each method on each task.
       methods: names of the methods to run, with commas; all where empty.
       budget: of each search.
+      unique: what a new query is: another "key", or on NAS-Bench-201 another "published" string; or as the config says.
     """
 
     run: str
     seeds: int
     methods: str
     budget: _Budget
+    unique: uniqueness.Unique = "config"
 
 
 def run(arguments: list[str]) -> None:
@@ -51,7 +53,7 @@ def run(arguments: list[str]) -> None:
     Raises:
       HelpShown: --help was asked for.
       UsageError: the command line cannot be followed.
-      ValueError: an unknown config or method, a setting out of range.
+      ValueError: an unknown config or method, a setting out of range, or a space without published classes.
       FileNotFoundError: there is no such table.
       rundir.RunDirError: the run directory does not fit.
       OSError: a file could not be written.
@@ -72,7 +74,8 @@ def run(arguments: list[str]) -> None:
 
     folder = rundir.run_folder(config.name if how.run == _AS_CONFIG else how.run)
     budget = dataclasses.replace(sweep.budget, evaluations=how.budget.evaluations)
-    sweep = dataclasses.replace(sweep, seeds=how.seeds, budget=budget)
+    space = uniqueness.applied(sweep.space, how.unique)
+    sweep = dataclasses.replace(sweep, space=space, seeds=how.seeds, budget=budget)
     methods = [name.strip() for name in how.methods.split(",") if name.strip()]
     _run(sweep, config.name, folder, methods)
 

@@ -56,9 +56,8 @@ class EdgeCells(abc.ABC):
     def name(self) -> str:
         """The name that configs, reports and errors use."""
 
-    @classmethod
     @abc.abstractmethod
-    def smallest_codes(cls) -> cell_classes.Table:
+    def smallest_codes(self) -> cell_classes.Table:
         """Returns uint16[K^P]: the smallest code of each string's class, over the full set of operations. Host."""
 
     @property
@@ -102,7 +101,7 @@ class EdgeCells(abc.ABC):
         return known & (arch.nodes == 1).all() & graph.is_topological(arch)
 
     def canonical_key(self, arch: Graph) -> Array:
-        """Returns uint32[2] = [0, smallest code of the class]; exact."""
+        """Returns uint32[2] = [0, smallest code of the class], equal within a class and nowhere else."""
         code = _number(self.operations(arch), len(self.OPERATIONS))
         return jnp.stack([jnp.uint32(0), jnp.asarray(self.smallest_codes())[code].astype(jnp.uint32)])
 
@@ -206,7 +205,7 @@ class EdgeCells(abc.ABC):
 
     @property
     def num_classes(self) -> int:
-        """Number of classes of equal networks over the full set of operations."""
+        """Number of classes over the full set of operations."""
         return _num_classes(self)
 
     def all(self) -> Graph:

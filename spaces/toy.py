@@ -30,8 +30,7 @@ class Toy(EdgeCells):
         """`toy`."""
         return "toy"
 
-    @classmethod
-    def smallest_codes(cls) -> cell_classes.Table:
+    def smallest_codes(self) -> cell_classes.Table:
         """Returns uint16[64]; computed at first use."""
         return _classes()
 

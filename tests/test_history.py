@@ -59,7 +59,7 @@ def codes_of(space, archs):
 
 
 def class_of(space, code):
-    return int((NasBench201 if isinstance(space, Keyed | NasBench201) else Toy).smallest_codes()[code])
+    return int((NasBench201() if isinstance(space, Keyed | NasBench201) else Toy()).smallest_codes()[code])
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -197,7 +197,7 @@ def test_refills_are_draws_of_the_prior():
     history = add(TOY, hist.empty(TOY, 10), [0])
     codes, origin = spread(TOY, history, 1, refills=1)
     from_prior = origin[:, 0] == Origin.REFILL
-    dead = np.isin(np.arange(64), np.flatnonzero(Toy.smallest_codes() == 0))
+    dead = np.isin(np.arange(64), np.flatnonzero(Toy().smallest_codes() == 0))
     assert abs(from_prior.mean() - (1 - dead.mean())) < 0.02  # otherwise the one draw was seen: fallback
     counts = np.bincount(codes[from_prior, 0], minlength=64)
     assert not counts[dead].any()
@@ -214,7 +214,7 @@ def test_fallback_is_uniform_over_the_unseen_classes():
     history = add(TOY, hist.empty(TOY, 10), [0, 26])
     codes, origin = spread(TOY, history, 1, refills=0)
     assert (origin == Origin.FALLBACK).all()
-    unseen = sorted(set(Toy.smallest_codes().tolist()) - {0, 26})
+    unseen = sorted(set(Toy().smallest_codes().tolist()) - {0, 26})
     counts = np.bincount(codes[:, 0], minlength=64)
     assert np.flatnonzero(counts).tolist() == unseen
     assert scipy_stats.chisquare(counts[unseen]).pvalue > 1e-3
@@ -226,7 +226,7 @@ def test_fallback_draws_without_replacement():
     Power > 0.99 if one pair comes 1.3 times as often: 667 expected, so it would stand 7.7 standard errors off.
     """
     scipy_stats = pytest.importorskip("scipy.stats")
-    classes = np.unique(Toy.smallest_codes())
+    classes = np.unique(Toy().smallest_codes())
     history = add(TOY, hist.empty(TOY, 30), classes[:20])
     codes, _ = spread(TOY, history, 2, refills=0)
     left = classes[20:]
@@ -357,7 +357,7 @@ def test_a_bucket_that_overflows_says_so_and_forgets_its_oldest_key():
     history = hist.empty(KEYED, 140)
     buckets = history.members.sizes.size
     assert buckets == 128  # the power of two above 140 / 2
-    keys = np.unique(NasBench201.smallest_codes())
+    keys = np.unique(NasBench201().smallest_codes())
     together = keys[bucket_numbers(keys, buckets) == 5][:17]
     assert len(together) == 17
     history = add(KEYED, history, together[:16])
@@ -390,7 +390,7 @@ def test_rows_beyond_the_budget_and_rows_that_are_not_live_leave_no_trace(form):
     budget = {"bitset": 3, "compared": 3, "buckets": hist.COMPARED + 3}[form]
     history = hist.empty(space, budget)
     if form == "buckets":
-        history = add(space, history, np.unique(NasBench201.smallest_codes())[-hist.COMPARED :])
+        history = add(space, history, np.unique(NasBench201().smallest_codes())[-hist.COMPARED :])
     history = add(space, history, [3906, 10353, 25, 677, 729], [1, 2, 3, 4, 5], live=[True, False, True, True, True])
     assert int(history.count) == budget
     assert history.reward[-3:].tolist() == [1, 3, 4]
@@ -402,7 +402,7 @@ def test_classes_without_a_member_in_the_subset_count_as_seen():
     history = hist.empty(SUBSET, 10)
     within = {class_of(SUBSET, code) for code in codes_of(SUBSET, SUBSET.all())}
     bits = np.unpackbits(np.asarray(history.members).view(np.uint8), bitorder="little")
-    free = np.unique(Toy.smallest_codes())[~bits[:26].astype(bool)]
+    free = np.unique(Toy().smallest_codes())[~bits[:26].astype(bool)]
     assert set(free.tolist()) == within
     assert bits[26:].all()
 

@@ -89,7 +89,8 @@ RULES = {
     ),
     "nasjax.seeds": ("nasjax.base", "nasjax.scan"),
     "nasjax.results": ("nasjax.base", "nasjax.scan"),
-    "nasjax.summary": ("nasjax.base", "nasjax.stats", "nasjax.resolved"),
+    "nasjax.uniqueness": ("nasjax.base",),
+    "nasjax.summary": ("nasjax.base", "nasjax.stats", "nasjax.resolved", "nasjax.uniqueness"),
     "nasjax.sweep": (
         "nasjax.base",
         "nasjax.files",
@@ -112,6 +113,7 @@ RULES = {
         "nasjax.startup",
         "nasjax.sweep",
         "nasjax.terminal",
+        "nasjax.uniqueness",
     ),
     "nasjax.table_build": (
         "nasjax.base",

@@ -46,6 +46,25 @@ def test_plain_values():
     }
 
 
+def test_a_younger_field_is_left_out_while_it_has_its_default():
+    """What was recorded before there was such a field stays the same config."""
+
+    @dataclasses.dataclass(frozen=True)
+    class Old:
+        size: int = 4
+
+    @dataclasses.dataclass(frozen=True)
+    class Younger:
+        size: int = 4
+        shape: str = dataclasses.field(default="round", metadata={"omit_default": True})
+
+    Younger.__qualname__ = Old.__qualname__
+    assert resolved.digest(resolved.plain(Younger())) == resolved.digest(resolved.plain(Old()))
+    changed = resolved.plain(Younger(shape="flat"))
+    assert changed["shape"] == "flat"
+    assert resolved.differences(resolved.plain(Younger()), changed) == ['shape: absent, now "flat"']
+
+
 def test_survives_json_and_order_does_not_matter():
     value = resolved.plain(Outer())
     assert resolved.digest(json.loads(json.dumps(value))) == resolved.digest(value)

@@ -220,8 +220,9 @@ class TableEvaluator:
         return {name: round(value) for name, value in values.items() if np.isfinite(value)}
 
     def _check(self, space: Space) -> None:
-        operations = [getattr(one, "op_names", None) for one in (self.space, space)]
-        if not isinstance(space, type(self.space)) or operations[0] != operations[1]:
+        # Rows are places in the subset; keys, hence noise and what stands for a class, follow the classes.
+        ours, other = ([getattr(one, name, None) for name in ("op_names", "classes")] for one in (self.space, space))
+        if not isinstance(space, type(self.space)) or ours != other:
             raise ValueError(f"table: it was built for the space {self.space}, not for {space}")
 
 

@@ -103,7 +103,7 @@ def test_queries_are_thompson_samples_among_edits():
 
     The ensemble changes at queries 6, 10, 14, … and at no other.
     """
-    classes = Toy.smallest_codes().astype(int)
+    classes = Toy().smallest_codes().astype(int)
     rewards = jnp.asarray(np.where(classes % 7 == 3, np.nan, classes * 5 % 11 % 6), jnp.float32)
     method = SETTINGS.build(TOY, 24)
     assert method.learned

@@ -52,7 +52,7 @@ class Rewards:
 
     def build(self, space):
         del space
-        classes = Toy.smallest_codes().astype(int)
+        classes = Toy().smallest_codes().astype(int)
         return Lookup(jnp.asarray(np.where(classes % 3 == 2, np.nan, classes * 5 % 11 % 6), jnp.float32))
 
 
@@ -138,8 +138,8 @@ class Reference:
         return key, self.numbers(drawing(TOY.sample, 0)(draws))
 
     def first_unseen(self, numbers):
-        seen = {Toy.smallest_codes()[number] for number in self.asked}
-        return next((number for number in numbers if Toy.smallest_codes()[number] not in seen), None)
+        seen = {Toy().smallest_codes()[number] for number in self.asked}
+        return next((number for number in numbers if Toy().smallest_codes()[number] not in seen), None)
 
     def check(self, step, walk, candidates, prior):
         """What the search asked is the first unseen candidate, else draw of the prior, else any; it is then asked."""

@@ -162,7 +162,7 @@ def test_queries_against_the_parts_one_by_one():
     The hyperparameters are fitted before queries 6, 10, 14, …, from the last ones, and kept between.
     """
     scipy_stats = pytest.importorskip("scipy.stats")
-    classes = Toy.smallest_codes().astype(int)
+    classes = Toy().smallest_codes().astype(int)
     rewards = np.where(classes % 7 == 3, np.nan, classes * 5 % 11 % 6)
     encoded = np.asarray(jax.vmap(features.one_hot(TOY).encode)(TOY.all()))
     method = SETTINGS.build(TOY, 24)

@@ -1,6 +1,5 @@
 """NAS-Bench-201 against published data, digests of independent code, a second way to the classes, and hand work."""
 
-import functools
 import hashlib
 import itertools
 
@@ -20,8 +19,8 @@ EXACT = "f62f8ed871add2237e83e1165c224f98534a6a4ef27b7af122c0e6d507852f94"
 DENSE = "32e93d85a1dbf0415255a5d3d26d8708d72990df26124c6c3e2cef833746bcf2"
 PUBLISHED = "3500b961db89716eac0010078c583c032e968b56b8760dc7e894e1981e13d190"
 
-shipped = NasBench201.smallest_codes
-published = functools.cache(nasbench201.published_classes)
+shipped = NasBench201().smallest_codes
+published = nasbench201.published_classes
 
 
 def digest(array):
@@ -52,6 +51,29 @@ def test_the_published_classes():
     assert published().dtype == np.uint16
     assert digest(published()) == PUBLISHED
     assert len(np.unique(published())) == 6466
+
+
+def test_a_space_by_published_classes():
+    """Keys, classes and the smallest members follow them, in the whole space and without `none`; the rest does not."""
+    space, ours = NasBench201(classes="published"), NasBench201()
+    assert space.num_classes == 6466
+    assert space.smallest_codes() is published()
+    everything = space.all()
+    keys = np.asarray(jax.jit(jax.vmap(space.canonical_key))(everything))
+    assert not keys[:, 0].any()
+    assert digest(keys[:, 1].astype(np.uint16)) == PUBLISHED
+    index = np.arange(STRINGS, dtype=np.int32)
+    np.testing.assert_array_equal(jax.jit(jax.vmap(space.index))(everything), index)
+    np.testing.assert_array_equal(space.class_of(index), cell_classes.dense_ids(published()))
+    np.testing.assert_array_equal(space.class_members(), np.unique(published()))
+    without = NasBench201(OPERATIONS[1:], classes="published")
+    members = np.asarray(without.class_members())
+    assert (members.size, (members >= 0).sum()) == (6466, 3131)
+    assert (np.asarray(NasBench201(OPERATIONS[1:]).class_members()) >= 0).sum() == 2881
+    np.testing.assert_array_equal(space.sample(jax.random.key(3)).edges, ours.sample(jax.random.key(3)).edges)
+    assert space != ours
+    with pytest.raises(ValueError, match="nasbench201: unknown classes 'unique'; one of exact, published"):
+        NasBench201(classes="unique")
 
 
 def test_each_partition_splits_the_other():

@@ -16,7 +16,7 @@ CLASSES = "97203d932b3a219d0f3224876f081ca5a17cb4e167c4d2c5ce194b99543e1563"
 
 
 def test_toy_has_26_classes():
-    table = Toy.smallest_codes()
+    table = Toy().smallest_codes()
     assert (table.dtype, table.shape, table.flags.writeable) == (np.uint16, (64,), False)
     assert hashlib.sha256(table.astype("<u2").tobytes()).hexdigest() == CLASSES
     assert len(np.unique(table)) == Toy().num_classes == 26

@@ -193,6 +193,38 @@ def test_whole_tables_of_subsets_and_of_classes(tmp_path, evaluate):
         Table(str(path), signal="a", complete=True).build(space)
 
 
+def test_a_table_in_a_space_by_published_classes(tmp_path, evaluate):
+    """Every string keeps its own figures; only what stands for a missing row, and the noise, follow the classes."""
+    spaces = [NasBench201(("skip_connect", "nor_conv_1x1"), classes=classes) for classes in ("exact", "published")]
+    archs = spaces[0].all()
+    path = tmp_path / "t.csv"
+    strings = [spaces[0].to_spec(jax.tree.map(lambda leaf, row=row: leaf[row], archs)) for row in range(64)]
+    path.write_text("arch,a\n" + "".join(f"{string},{row}\n" for row, string in enumerate(strings)))
+    for space in spaces:
+        whole = Table(str(path), signal="a", complete=True).build(space)
+        np.testing.assert_array_equal(evaluate(whole, KEY, archs).reward, np.arange(64))
+        noisy = Table(str(path), signal="a:gauss(1)").build(space)
+        noise = np.asarray(evaluate(noisy, KEY, archs).reward) - np.arange(64)
+        keys = np.asarray(jax.vmap(space.canonical_key)(archs))[:, 1]
+        for key in np.unique(keys):
+            np.testing.assert_allclose(noise[keys == key], noise[keys == key][0], atol=1e-5)
+        assert len(np.unique(noise.round(4))) == len(np.unique(keys)) == {"exact": 39, "published": 35}[space.classes]
+    classes = [np.asarray(space.class_of(np.arange(64, dtype=np.int32))) for space in spaces]
+    sole, twin = next(
+        (a, b)
+        for a in range(64)
+        for b in range(64)
+        if classes[1][a] == classes[1][b] and classes[0][a] != classes[0][b]
+    )
+    path.write_text(f"arch,a\n{strings[sole]},5\n")
+    exact, published = (Table(str(path), signal="a").build(space) for space in spaces)
+    assert not evaluate(exact, KEY, archs).valid[twin]
+    assert evaluate(published, KEY, archs).reward[twin] == 5
+    for evaluator, other in ((exact, spaces[1]), (published, spaces[0])):
+        with pytest.raises(ValueError, match="it was built for the space"):
+            evaluator.searchable(other)
+
+
 def test_repeated_rows(tmp_path, evaluate):
     """Equal ones are accepted and counted; others are refused with both lines."""
     path = pathlib.Path(csv(tmp_path / "mine.csv", rows=[*ROWS, 4, 4, 8]))
