@@ -273,9 +273,11 @@ class Method(NamedTuple):
       init: key -> state.
       ask: (state, key, step) -> (proposals, state); `step` int32[], unbatched.
       tell: (state, proposals, evaluation, step) -> state.
-      batch: rows of a step; the number of steps is ceil(budget / batch).
+      batch: rows of a step.
       learned: whether it trains a model. Then its bits depend on the compiled program, and many searches run one after
         another on a CPU, where those of other methods stand side by side.
+      steps: most steps of a search; None = ceil(budget / batch), all that the budget takes where every row counts. More
+        where rows may be dead before the budget is spent; those after that ask for nothing.
     """
 
     init: InitFn
@@ -283,6 +285,7 @@ class Method(NamedTuple):
     tell: TellFn
     batch: int
     learned: bool = False
+    steps: int | None = None
 
 
 @runtime_checkable

@@ -46,7 +46,7 @@ def scan_search(space: Space, method: Method, evaluator: Evaluator, budget: int)
       space: where to search.
       method: built for `budget`.
       evaluator: a pure one.
-      budget: number of unique queries; a search takes ceil(budget / method.batch) steps.
+      budget: number of unique queries; a search takes `num_steps(method, budget)` steps.
 
     Raises:
       ValueError: the evaluator is not pure.
@@ -76,13 +76,18 @@ def scan_search(space: Space, method: Method, evaluator: Evaluator, budget: int)
             return strong(state), row
 
         state = strong(method.init(jax.random.fold_in(key, INIT)))
-        steps = jnp.arange(math.ceil(budget / method.batch), dtype=jnp.int32)
+        steps = jnp.arange(num_steps(method, budget), dtype=jnp.int32)
         rows = jax.lax.scan(batch, state, steps)[1]
         flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), rows._replace(info={}))
         trace: Trace = flat._replace(info=rows.info)
         return trace
 
     return search
+
+
+def num_steps(method: Method, budget: int) -> int:
+    """Returns the steps of a search, at most."""
+    return math.ceil(budget / method.batch) if method.steps is None else method.steps
 
 
 def usable(evaluation: Evaluation) -> Evaluation:

@@ -12,7 +12,7 @@ import math
 import pathlib
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Generic, Literal, NamedTuple, Protocol, TypeVar
 
 import jax
@@ -22,7 +22,7 @@ import numpy as np
 from nasjax import interrupts, machine, resolved, rundir
 from nasjax.base import Arch, Array, Evaluation, Evaluator, Key, MethodSettings, Proposals, PyTree, Space
 from nasjax.record import Record
-from nasjax.scan import INIT, RUN, Trace, scan_search, strong, usable
+from nasjax.scan import INIT, RUN, Trace, num_steps, scan_search, strong, usable
 
 __all__ = ["Budget", "EvaluatorSettings", "Progress", "Result", "Search", "Trace", "run_search", "scan_search"]
 
@@ -77,7 +77,7 @@ class Progress(NamedTuple):
 
     Attributes:
       step: batches done, of `steps`.
-      steps: batches of the whole budget.
+      steps: batches done, and those that the rest of the budget takes if every row counts.
       evaluations: architectures evaluated, of `budget`.
       budget: the search's budget.
       reward: float32[b], this batch's, NaN where not valid.
@@ -176,7 +176,7 @@ def run_search(
                 evaluator = search.evaluator.build(search.space)
                 programs = _programs(search, evaluator)
             loop = _Loop(search, programs, evaluator, key, run, tell_person)
-            while run.record.steps < loop.num_steps() and (progress := loop.step()) is not None:
+            while loop.is_unfinished() and (progress := loop.step()) is not None:
                 if on_batch is not None:
                     on_batch(progress)
                 watch.check()
@@ -205,13 +205,15 @@ def _refuse_unhashable(search: Search[Any, Any, Any]) -> None:
 
 
 class _Programs(NamedTuple):
-    """A method's functions and the space's key, compiled."""
+    """A method's functions and the space's key, compiled; whether a batch without a live row is the end."""
 
     init: Callable[[Key], PyTree]
     ask: Callable[[PyTree, Key, Array], tuple[Proposals, PyTree]]
     tell: Callable[[PyTree, Proposals, Evaluation, Array], PyTree]
     keys: Callable[[Arch], Array]
     batch: int
+    steps: int
+    ends_dead: bool
 
 
 @functools.lru_cache(maxsize=16)  # one search of many seeds in one process compiles once
@@ -228,7 +230,15 @@ def _compiled(space: Space, settings: MethodSettings, budget: int) -> _Programs:
     def tell(state: PyTree, proposals: Proposals, evaluation: Evaluation, step: Array) -> PyTree:
         return strong(method.tell(state, proposals, evaluation, step))
 
-    return _Programs(jax.jit(init), jax.jit(ask), jax.jit(tell), jax.jit(jax.vmap(space.canonical_key)), method.batch)
+    return _Programs(
+        init=jax.jit(init),
+        ask=jax.jit(ask),
+        tell=jax.jit(tell),
+        keys=jax.jit(jax.vmap(space.canonical_key)),
+        batch=method.batch,
+        steps=num_steps(method, budget),
+        ends_dead=method.steps is None,  # a method with steps of its own may have recalled all rows
+    )
 
 
 @functools.cache
@@ -249,16 +259,22 @@ class _Loop:
     directory: rundir.Run
     tell_person: Callable[[str], None]
 
+    def is_unfinished(self) -> bool:
+        """Whether there are steps and budget left."""
+        record = self.directory.record
+        return record.steps < self.programs.steps and len(record) < self.search.budget.evaluations
+
     def step(self) -> Progress | None:
         """Runs one batch and saves it; None if the method asks for nothing more, as the space is exhausted."""
         step, before = jnp.int32(self.directory.record.steps), self.directory.record
         compiled, start = machine.compile_seconds(), time.monotonic()
         proposals, state = self.programs.ask(self.directory.state, self.key, step)
         live = np.asarray(proposals.live)
-        if not live.any():
+        if not live.any() and self.programs.ends_dead:
             return None
         asked = time.monotonic()
-        evaluation = self._evaluate(proposals)
+        wanted = live.any() or self.evaluator.pure or not before.steps  # children that nobody counts are not trained
+        evaluation = self._evaluate(proposals) if wanted else _none(live.shape, before.metrics)
         evaluated = time.monotonic()
         state = self.programs.tell(state, proposals, evaluation, step)
         batch = self._record(proposals, evaluation, live)
@@ -274,10 +290,6 @@ class _Loop:
                 " count, and are not proposed again (said once)"
             )
         return self._progress(after, batch, seconds)
-
-    def num_steps(self) -> int:
-        """Batches of the whole budget."""
-        return math.ceil(self.search.budget.evaluations / self.programs.batch)
 
     def _evaluate(self, proposals: Proposals) -> Evaluation:
         """Evaluates all rows, dead ones too: another width would be another program, with other last bits."""
@@ -313,12 +325,13 @@ class _Loop:
         )
 
     def _progress(self, record: Record, batch: Record, seconds: dict[str, float]) -> Progress:
-        best = record.best
+        best, budget = record.best, self.search.budget.evaluations
+        left = math.ceil((budget - len(record)) / self.programs.batch)
         return Progress(
             step=record.steps,
-            steps=self.num_steps(),
+            steps=min(record.steps + left, self.programs.steps),
             evaluations=len(record),
-            budget=self.search.budget.evaluations,
+            budget=budget,
             reward=batch.reward,
             invalid=record.num_invalid,
             best_reward=math.nan if best is None else float(record.reward[best]),
@@ -373,6 +386,12 @@ def _result(run: rundir.Run, begun: Literal["fresh", "resumed", "finished"], the
         summary=run.result or {},
         record=record,
     )
+
+
+def _none(shape: tuple[int, ...], metrics: Iterable[str]) -> Evaluation:
+    """The evaluation of a batch without a live row."""
+    nothing: Any = np.full(shape, np.nan, np.float32)
+    return Evaluation(nothing, np.zeros(shape, bool), np.zeros_like(nothing), dict.fromkeys(metrics, nothing))  # type: ignore[arg-type]
 
 
 def _check(evaluation: Evaluation, shape: tuple[int, ...], name: str) -> None:

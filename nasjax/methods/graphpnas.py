@@ -83,7 +83,7 @@ class GraphPNAS(Settings):
         self.check(space, budget)
         plan = _Plan(self.resolved(), cast(Generable, space), budget)
         init, ask, tell = functools.partial(_init, plan), functools.partial(_ask, plan), functools.partial(_tell, plan)
-        return Method(init, ask, tell, self.batch, learned=True)
+        return Method(init, ask, tell, self.batch, learned=True, steps=plan.steps if plan.free_repeats else None)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,13 +99,19 @@ class _Plan:
         return self.settings.dedupe == "encoding" and not self.settings.count_repeats
 
     @property
-    def rows(self) -> int:
-        """Rows of the archive: recalled repeats stand in it too, and a search has at most twice the steps then."""
-        return self.budget * (2 if self.free_repeats else 1)
+    def least_steps(self) -> int:
+        """Steps that the budget takes where every row counts."""
+        return -(-self.budget // self.settings.batch)
 
     @property
-    def last_step(self) -> int:
-        return -(-self.budget // self.settings.batch) - 1
+    def steps(self) -> int:
+        """Most steps: a recalled repeat uses up its row."""
+        return self.least_steps * (2 if self.free_repeats else 1)
+
+    @property
+    def rows(self) -> int:
+        """Rows of the archive; recalled repeats stand in it too."""
+        return self.steps * self.settings.batch if self.free_repeats else self.budget
 
     @property
     def first_refit(self) -> int:
@@ -183,7 +189,7 @@ def _ask(plan: _Plan, state: State, key: Key, step: Array) -> tuple[Proposals, S
         wanted = wanted & ((step - plan.first_refit) % settings.refit_every == 0)
         idle = learner if learner is not None else _nothing(plan, key)
         # The step is never batched, so this stays one branch under vmap over seeds; so does the next.
-        learner = jax.lax.cond(wanted, lambda: _refit(plan, state, fit_key, step), lambda: idle)
+        learner = jax.lax.cond(wanted, lambda: _refit_if_needed(plan, state, idle, fit_key, step), lambda: idle)
     if state.surrogate is not None:
         wanted = generating & ((step - settings.explore_iters) % settings.screen_every == 0)
         last = state.surrogate
@@ -222,7 +228,7 @@ def _tell(plan: _Plan, state: State, proposals: Proposals, evaluation: Evaluatio
     told = state._replace(history=history.add(plan.seen_space, state.history, proposals, evaluation))
     if plan.settings.on_policy == "none":
         return told
-    useful = (step >= plan.settings.explore_iters) & (step < plan.last_step)  # nobody samples after the last batch
+    useful = (step >= plan.settings.explore_iters) & (step < plan.steps - 1)  # nobody samples after the last batch
     learner, log_probs = jax.lax.cond(
         useful,
         lambda: _reinforce(plan, told, state.history.count, proposals, evaluation),
@@ -241,6 +247,23 @@ def _fresh(plan: _Plan, key: Key) -> Learner:
         return refit.fresh(plan.refit, generator.init(key, plan.config, marginals))
     keys = jax.random.split(key, plan.settings.ensemble)
     return jax.vmap(lambda k: refit.fresh(plan.refit, generator.init(k, plan.config, marginals)))(keys)
+
+
+def _refit_if_needed(plan: _Plan, state: State, idle: Learner, key: Key, step: Array) -> Learner:
+    """The refit, or `idle` where recalled repeats have left steps over when the budget is spent."""
+    if state.repeats is None:
+        return _refit(plan, state, key, step)
+    unspent = state.repeats.unique < plan.budget
+
+    # A loop of at most one round: under vmap it is passed over once no search needs it, where a cond on a batched
+    # predicate would refit always. The key changes, or XLA might do ahead of the loop what does not.
+    def needed(loop: tuple[Array, Key, Learner]) -> Array:
+        return ~loop[0] & unspent
+
+    def once(loop: tuple[Array, Key, Learner]) -> tuple[Array, Key, Learner]:
+        return jnp.bool_(True), jax.random.fold_in(loop[1], 0), _refit(plan, state, loop[1], step)
+
+    return jax.lax.while_loop(needed, once, (jnp.bool_(False), key, idle))[2]
 
 
 def _refit(plan: _Plan, state: State, key: Key, step: Array) -> Learner:
@@ -326,7 +349,8 @@ def _generate(
 ) -> drawing.Candidates:
     """The generator's draws, in the order in which they are to be considered."""
     settings = plan.settings
-    left = (plan.last_step - step).astype(jnp.float32) / max(plan.last_step - settings.explore_iters, 1)
+    last = plan.least_steps - 1
+    left = (last - step).astype(jnp.float32) / max(last - settings.explore_iters, 1)
     temperature = 1 + (settings.temperature - 1) * jnp.clip(left, 0, 1)
     candidates = drawing.from_generator(
         plan.space,

@@ -74,8 +74,8 @@ class Settings:
       screen_every: batches between two fits of the "gp" screen's hyperparameters; the data are always all.
       dedupe: by fidelity. New means: another canonical "key", or another "encoding".
       count_repeats: by fidelity. With `dedupe="encoding"`, whether a known canonical key is evaluated and counted
-        again; else its reward is recalled and its row is not live. Such a search needs up to twice the steps for its
-        budget.
+        again; else its reward is recalled and its row is not live. Such a search needs more steps for its budget, and
+        gets up to twice as many.
       on_policy: no elite; each generated batch updates the generator once by REINFORCE with leave-one-out ("loo") or
         rank ("rank") advantages. The draws are deduplicated, so the batch is not quite the generator's.
       inner_steps: Adam steps a batch.

@@ -66,4 +66,4 @@ class Shuffled:
             count = state.count + proposals.live.sum(dtype=jnp.int32)
             return State(inner.tell(state.method, proposals, told, step), reward, valid, count, state.key)
 
-        return Method(init, ask, tell, inner.batch, inner.learned)
+        return inner._replace(init=init, ask=ask, tell=tell)

@@ -2,21 +2,24 @@
 
 import dataclasses
 import functools
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import toy_run
 from jax.flatten_util import ravel_pytree
 
 from nasjax import generator, history, stats
 from nasjax.base import Arch, Evaluation, Key, Origin, Proposals, Space, evaluation_key
 from nasjax.generator import GeneratorConfig
-from nasjax.methods import encoding, refit, reinforce
+from nasjax.methods import encoding, graphpnas, refit, reinforce
 from nasjax.methods.graphpnas import GraphPNAS
 from nasjax.methods.random_search import RandomSearch
 from nasjax.methods.shuffled import Shuffled
 from nasjax.scan import scan_search
+from nasjax.search import Budget, Search, run_search
 from nasjax.spaces.nasbench201 import NasBench201
 from nasjax.spaces.toy import Toy
 from nasjax.spaces.toy_nodes import ToyNodes
@@ -182,13 +185,90 @@ def test_a_budget_of_100_is_100_queries(fidelity):
     assert np.isin(np.asarray(trace.origin)[32:100], [int(Origin.MODEL), int(Origin.REFILL)]).all()
 
 
-def test_recalled_repeats_cost_nothing():
-    """Strings are told apart, networks are paid for: a known network's reward is recalled, its row is not live."""
-    settings = GraphPNAS(**SMALL, explore_iters=3, dedupe="encoding", count_repeats=False)
-    trace = searched(settings, budget=26)
+FREE = {"dedupe": "encoding", "count_repeats": False}
+PAIR = NasBench201(("skip_connect", "nor_conv_1x1"))  # 64 strings, 39 networks
+
+
+@pytest.fixture
+def refits(monkeypatch):
+    """The steps at which a generator is fitted, as compiled programs come to them."""
+    steps, refit_once = [], graphpnas._refit
+
+    def counted(plan, state, key, step):
+        jax.debug.callback(lambda step: steps.append(int(step)), step)
+        return refit_once(plan, state, key, step)
+
+    monkeypatch.setattr(graphpnas, "_refit", counted)
+    return steps
+
+
+@pytest.mark.parametrize("batch", [1, pytest.param(4, marks=pytest.mark.slow)])
+def test_recalled_repeats_cost_nothing(tmp_path, refits, batch):
+    """Strings are told apart, networks are paid for: a known network's reward is recalled, its row is not live.
+
+    The search takes as many steps more as its budget needs, in one program and from the host, where nobody trains the
+    children of a batch that is all repeats. After that no generator is trained either.
+    """
+    method = GraphPNAS(**(SMALL | {"batch": batch}), explore_iters=8 // batch, **FREE)
+    trace = searched(method, PAIR, evaluator=toy_run.MadeUpRewards(0.2, pure=True).build(PAIR))
     live = np.asarray(trace.live)
-    assert live.sum() <= 26
-    assert len(np.unique(np.asarray(trace.keys)[live], axis=0)) == live.sum()
+    assert (live.size, live.sum()) == (40, 20)
+    assert not live[:20].all()
+    keys = np.asarray(trace.keys)[live]
+    assert len(np.unique(keys, axis=0)) == 20
+    spent = np.flatnonzero(live)[-1] // batch + 1
+    strings = np.asarray(PAIR.operations(trace.archs))[: spent * batch]
+    assert len(np.unique(strings[:-batch], axis=0)) == len(strings) - batch  # repeats are other strings
+    jax.effects_barrier()
+    assert refits == list(range(8 // batch, spent))
+
+    told, search = [], Search(PAIR, method, Counted(), Budget(20))
+    Counted.calls.clear()
+    record = run_search(search, 0, tmp_path / "run", on_batch=told.append, on_note=str).record
+    np.testing.assert_array_equal(record.keys, keys)
+    np.testing.assert_array_equal(record.reward, np.asarray(trace.reward)[live])
+    np.testing.assert_array_equal(record.origin, np.asarray(trace.origin)[live])
+    assert record.steps == spent > 20 // batch
+    batches = live.reshape(-1, batch).any(axis=1)[:spent]
+    assert len(Counted.calls) == batches.sum()
+    assert batches.all() == (batch > 1)
+    assert told[-1].steps == spent
+    assert all(20 // batch <= progress.steps <= 40 // batch for progress in told)
+
+
+class CountedEvaluator:
+    pure = False
+
+    def __init__(self, space, calls):
+        self.space, self.calls = space, calls
+
+    def __call__(self, key, archs):
+        self.calls.append(archs)
+        return toy_run.evaluate(self.space, 0.2)(key, archs)
+
+
+@dataclasses.dataclass(frozen=True)
+class Counted:
+    """Made-up rewards from the host that remember for which batches they were asked."""
+
+    calls: ClassVar[list] = []
+
+    def build(self, space):
+        return CountedEvaluator(space, self.calls)
+
+
+@pytest.mark.slow
+def test_no_refit_side_by_side_once_all_are_done(refits):
+    """Under vmap, too: the last refit is that before the last live row of any search."""
+    method = GraphPNAS(**SMALL, explore_iters=2, **FREE).build(PAIR, 20)
+    search = scan_search(PAIR, method, additive(PAIR, 4), 20)
+    trace = quick_jit(jax.vmap(search))(jax.vmap(jax.random.key)(jnp.arange(2)))
+    jax.effects_barrier()
+    live = np.asarray(trace.live).reshape(2, 10, 4)
+    assert (live.sum((1, 2)) == 20).all()
+    last = np.flatnonzero(live.any((0, 2)))[-1]
+    assert 5 <= last < 9
+    assert set(refits) == set(range(2, last + 1))
 
 
 # Refits
