@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nasjax import interrupts, machine, resolved, rundir
-from nasjax.base import Arch, Array, Evaluation, Evaluator, Key, MethodSettings, Proposals, PyTree, Space
+from nasjax.base import Arch, Array, Enumerable, Evaluation, Evaluator, Key, MethodSettings, Proposals, PyTree, Space
 from nasjax.record import Record
 from nasjax.scan import INIT, RUN, Trace, num_steps, scan_search, strong, usable
 
@@ -237,7 +237,9 @@ def _compiled(space: Space, settings: MethodSettings, budget: int) -> _Programs:
         keys=jax.jit(jax.vmap(space.canonical_key)),
         batch=method.batch,
         steps=num_steps(method, budget),
-        ends_dead=method.steps is None,  # a method with steps of its own may have recalled all rows
+        # Where all classes can be listed, nothing live means that nothing is left: `history` looks through them.
+        # Elsewhere this batch was without luck; and a method with steps of its own may have recalled all rows.
+        ends_dead=isinstance(space, Enumerable) and method.steps is None,
     )
 
 

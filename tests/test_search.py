@@ -15,6 +15,7 @@ import pytest
 import toy_run
 
 from nasjax import machine, rundir
+from nasjax.methods.encoding import ByEncoding
 from nasjax.methods.random_search import RandomSearch
 from nasjax.search import Budget, run_search, scan_search
 from nasjax.spaces.nasbench201 import NasBench201
@@ -51,6 +52,20 @@ def test_host_loop_equals_one_program(tmp_path, evaluations, pure):
     for row, spec in enumerate(record.specs):
         assert spec == search.space.to_spec(jax.tree.map(lambda leaf, row=row: leaf[row], archs))
     assert len({tuple(key) for key in record.keys.tolist()}) == len(record)
+
+
+def test_a_batch_without_luck_is_not_the_end(tmp_path):
+    """A space known by its keys: all 24 draws of a step may be seen without the space being exhausted."""
+    space = ByEncoding(SEARCH.space)
+    search = dataclasses.replace(budget(64), space=space, method=RandomSearch(batch=1))
+    trace = traced(search, 1)
+    live = np.asarray(trace.live)
+    assert live.tolist()[55:] == [True, True, False, True, True, False, True, True, True]
+    record = run_search(search, 1, tmp_path / "run", on_note=quiet).record
+    assert record.steps == 64
+    np.testing.assert_array_equal(record.step, np.flatnonzero(live))
+    np.testing.assert_array_equal(record.keys, np.asarray(trace.keys)[live])
+    np.testing.assert_array_equal(record.reward, np.asarray(trace.reward)[live])
 
 
 def test_seeds_under_vmap_are_the_single_runs(tmp_path):
