@@ -90,11 +90,14 @@ def _account(error: BaseException) -> tuple[int, str]:
     return FAILED, f"{_described(error)}; --debug shows where"
 
 
+_RUNNING = {("nasjax.search", "step"), ("nasjax.sweep", "_compute"), ("nasjax.sweep", "_conclude")}
+"""Functions from which nothing is bad input any more."""
+
+
 def _was_running(trace: TracebackType | None) -> bool:
     """Whether an error comes out of a batch: what an evaluator raises is no bad input, whatever its type."""
     while trace is not None:
-        code = trace.tb_frame.f_code
-        if code.co_name == "step" and trace.tb_frame.f_globals.get("__name__") == "nasjax.search":
+        if (trace.tb_frame.f_globals.get("__name__"), trace.tb_frame.f_code.co_name) in _RUNNING:
             return True
         trace = trace.tb_next
     return False

@@ -206,7 +206,7 @@ def read_history(folder: pathlib.Path) -> Record:
     """
     path = folder / HISTORY
     try:
-        return record.from_arrays(checkpoint.unpack(_read(path, _LIMIT)))
+        return record.from_arrays(checkpoint.unpack(read(path, _LIMIT)))
     except DamagedError as error:
         raise RunDirError(f"{path}: {error}; put back a good copy, or start again under another --run") from error
 
@@ -229,7 +229,7 @@ def read_events(folder: pathlib.Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     events = []
-    for line in _read(path, _EVENTS_LIMIT).split(b"\n"):
+    for line in read(path, _EVENTS_LIMIT).split(b"\n"):
         with contextlib.suppress(ValueError, RecursionError):
             event = json.loads(line)
             if isinstance(event, dict):
@@ -314,7 +314,7 @@ def _read_state(path: pathlib.Path, history: Record, initial: Callable[[], PyTre
     """
     if not os.path.lexists(path):
         raise DamagedError("it is missing")
-    arrays = checkpoint.unpack(_read(path, _LIMIT))
+    arrays = checkpoint.unpack(read(path, _LIMIT))
     record.check_format(arrays)
     counter, digest = arrays.pop("steps", None), arrays.pop("history", None)
     if counter is None or counter.shape != () or counter.dtype != np.int32 or digest is None:
@@ -352,7 +352,7 @@ def _cut_torn_line(path: pathlib.Path) -> None:
     """Cuts what a kill left of a last line: the next line would be glued to it."""
     if not os.path.lexists(path):
         return
-    data = _read(path, _EVENTS_LIMIT)
+    data = read(path, _EVENTS_LIMIT)
     torn = data[data.rfind(b"\n") + 1 :]
     if torn and (len(torn) > _LINE_LIMIT or not torn.startswith(b"{")):
         raise RunDirError(f"{path}: its end is no event; put back a good copy, or move it away")
@@ -367,7 +367,7 @@ def read_json(path: pathlib.Path, remedy: str = "move it away and run again") ->
       RunDirError: it is missing, damaged or of another format; says what to do.
     """
     try:
-        content = json.loads(_read(path, _TEXT_LIMIT), parse_constant=_refuse_constant)
+        content = json.loads(read(path, _TEXT_LIMIT), parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise RunDirError(f"{path}: not JSON ({str(error)[:80]}); {remedy}") from error
     version = content.get("format") if isinstance(content, dict) else None
@@ -381,7 +381,13 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} in it")
 
 
-def _read(path: pathlib.Path, limit: int) -> bytes:
+def read(path: pathlib.Path, limit: int) -> bytes:
+    """Returns the bytes of a run directory's file.
+
+    Raises:
+      RunDirError: it is missing, longer than `limit` bytes, no regular file, or may not be read; it may be readable
+        tomorrow, so that is no damage.
+    """
     try:
         return files.read(path, limit)
     except OSError as error:

@@ -11,12 +11,14 @@ A sweep's run directory holds
     summary.json      statistics over seeds (`summary`)
 
 A chunk costs at most what its searches cost: a killed sweep repeats that much. More seeds or other methods go on in the same
-directory, as no search depends on another.
+directory, as no search depends on another. A chunk is used only as it was written: it carries the sweep's hash and a digest of
+its rows, and one that does not open, has changed or is another's is named and left alone.
 """
 
 import dataclasses
 import itertools
 import json
+import os
 import pathlib
 import re
 import time
@@ -160,6 +162,13 @@ class _Chunk(NamedTuple):
     def file(self) -> str:
         return f"{_stem(self.entry, self.task)}-{self.start:06}-{self.stop:06}.parquet"
 
+    def fits(self, table: pa.Table) -> bool:
+        """Whether all rows of a table are of these searches."""
+        names = {"method": self.entry.name, "task": self.task.task, "signal_name": self.task.signal}
+        same = all(set(table[column].unique().to_pylist()) <= {name} for column, name in names.items())
+        seeds = table["seed"].to_numpy()
+        return same and bool(((seeds >= self.start) & (seeds < self.stop)).all())
+
 
 def run_sweep(
     sweep: Sweep,
@@ -232,6 +241,12 @@ def check(sweep: Sweep, methods: Sequence[str] = ()) -> list[Entry]:
     tasks = [(task.task, task.signal) for task in sweep.tasks]
     if not names or not tasks or len(set(tasks)) < len(tasks):
         raise ValueError("a sweep needs methods and tasks, and each pair of task and signal once")
+    stems: dict[str, TaskSettings] = {}
+    for task in sweep.tasks:
+        other = stems.setdefault(_stem(sweep.methods[0], task), task)
+        if other != task:
+            pairs = [f"task {one.task!r} with signal {one.signal!r}" for one in (other, task)]
+            raise ValueError(f"{' and '.join(pairs)} would have the same file names; rename one of them")
     unknown = [name for name in methods if name not in names]
     if unknown:
         close = nearest(unknown[0], names)
@@ -269,19 +284,33 @@ def _plan(sweep: Sweep, chosen: Sequence[Entry], folder: pathlib.Path) -> tuple[
     An earlier call may have had other numbers of seeds, so what is there is read from the names, and only gaps are filled.
     """
     there, missing = [], []
-    names = sorted(path.name for path in folder.glob("*.parquet"))
+    names = {path.name for path in folder.glob("*.parquet")}
     for entry, task in itertools.product(chosen, sweep.tasks):
         pattern = re.compile(re.escape(_stem(entry, task)) + r"-(\d+)-(\d+)\.parquet")
-        ranges = [tuple(map(int, match.groups())) for match in map(pattern.fullmatch, names) if match]
+        found = [_Chunk(entry, task, *map(int, match.groups())) for match in map(pattern.fullmatch, names) if match]
+        named = (chunk for chunk in found if chunk.file in names and chunk.start < chunk.stop)  # others are not ours
+        found = sorted(named, key=lambda chunk: chunk.start)
+        for before, after in itertools.pairwise(found):
+            if after.start < before.stop:
+                both = f"{folder / before.file} and {after.file} hold the same seeds"
+                raise rundir.RunDirError(f"{both}; move one of them away and run again")
         size = sweep.chunk or (16 if entry.method.build(sweep.space, sweep.budget.evaluations).learned else 1024)
         wanted, covered = _num_seeds(sweep, entry), 0
-        for start, stop in [*sorted(ranges), (wanted, wanted)]:
+        for start, stop in [*((chunk.start, chunk.stop) for chunk in found), (wanted, wanted)]:
             end = min(start, wanted)
             missing += [_Chunk(entry, task, first, min(first + size, end)) for first in range(covered, end, size)]
             covered = max(covered, stop)
             if start < min(stop, wanted):
                 there.append(_Chunk(entry, task, start, stop))
     return there, missing
+
+
+def _is_width(width: object) -> bool:
+    return type(width) is int and width >= 1
+
+
+def _unusable(path: pathlib.Path, trouble: str) -> rundir.RunDirError:
+    return rundir.RunDirError(f"{path}: {trouble}; move it away and run again: it is computed anew")
 
 
 def _num_seeds(sweep: Sweep, entry: Entry) -> int:
@@ -300,15 +329,10 @@ class _Runner:
     def run(self, chunk: _Chunk) -> dict[str, float]:
         """Computes a chunk, writes its file, and returns the seconds it took."""
         begun, compiled = time.monotonic(), machine.compile_seconds()
-        evaluator, budget = self.evaluators[chunk.task], self.sweep.budget.evaluations
+        evaluator = self.evaluators[chunk.task]
         space = evaluator.searchable(self.sweep.space)
         program = self._program(chunk, space, evaluator)
-        wanted = range(chunk.start, chunk.stop)
-        trace = program(evaluator, wanted)
-        labels = Labels(chunk.entry.name, space.name, chunk.task.task, chunk.task.signal)
-        batch = chunk.entry.method.build(space, budget).batch
-        table = results.rows(space, trace, wanted, batch, labels, Best(**evaluator.best(space)))
-        files.write(self.folder / CHUNKS / chunk.file, results.pack(table, {"sweep": self.hash}))
+        self._compute(chunk, space, evaluator, program)
         seconds = {"run": time.monotonic() - begun, "compile": machine.compile_seconds() - compiled}
         event = {"event": "chunk", "time": time.time(), "file": chunk.file, "seconds": seconds}
         rundir.log(self.folder, event | {"width": program.width, "memory": machine.memory()})
@@ -316,7 +340,18 @@ class _Runner:
 
     def finish(self, chunks: Sequence[_Chunk], chosen: Sequence[Entry], name: str) -> dict[str, Any]:
         """Joins the chunks, writes results and summary, and returns the latter."""
-        whole = results.join(self._read(chunk) for chunk in chunks)
+        return self._conclude(results.join(self._read(chunk) for chunk in chunks), chosen, name)
+
+    def _compute(self, chunk: _Chunk, space: Space, evaluator: SweptEvaluator, program: seeds.Seeds) -> None:
+        wanted = range(chunk.start, chunk.stop)
+        trace = program(evaluator, wanted)
+        labels = Labels(chunk.entry.name, space.name, chunk.task.task, chunk.task.signal)
+        batch = chunk.entry.method.build(space, self.sweep.budget.evaluations).batch
+        table = results.rows(space, trace, wanted, batch, labels, Best(**evaluator.best(space)))
+        about = {"sweep": self.hash, "digest": results.digest(table)}
+        files.write(self.folder / CHUNKS / chunk.file, results.pack(table, about))
+
+    def _conclude(self, whole: pa.Table, chosen: Sequence[Entry], name: str) -> dict[str, Any]:
         files.write(self.folder / RESULTS, results.pack(whole))
         about = summary.About(name, self.hash, self.sweep.space, self.sweep.budget.evaluations, self.sweep.seeds)
         sources = {(task.task, task.signal): evaluator.source for task, evaluator in self.evaluators.items()}
@@ -329,13 +364,16 @@ class _Runner:
     def _program(self, chunk: _Chunk, space: Space, evaluator: SweptEvaluator) -> seeds.Seeds:
         """The method's program; its width is looked up in, or added to, plan.json."""
         path, stem = self.folder / PLAN, _stem(chunk.entry, chunk.task)
-        plan: dict[str, Any] = rundir.read_json(path) if path.exists() else {"format": FORMAT, "widths": {}}
-        width = plan["widths"].get(stem)
+        plan = rundir.read_json(path) if os.path.lexists(path) else {"format": FORMAT, "widths": {}}
+        widths = plan.get("widths")
+        if not isinstance(widths, dict) or not all(_is_width(width) for width in widths.values()):
+            raise rundir.RunDirError(f"{path}: its widths are none; move it away and run again")
+        width = widths.get(stem)
         limit = self.sweep.memory or machine.usable_memory()
         budget = self.sweep.budget.evaluations
         program = seeds.program(space, chunk.entry.method, evaluator, budget, limit=limit, width=width)
         if width is None:
-            plan["widths"][stem] = program.width
+            widths[stem] = program.width
             files.write(path, json.dumps(plan, indent=1).encode() + b"\n")
         return program
 
@@ -343,9 +381,13 @@ class _Runner:
         """The rows of a chunk that belong to the seeds asked for."""
         path = self.folder / CHUNKS / chunk.file
         try:
-            table, about = results.unpack(files.read(path, _CHUNK_LIMIT))
+            table, about = results.unpack(rundir.read(path, _CHUNK_LIMIT))
         except ValueError as error:
-            raise rundir.RunDirError(f"{path}: {error}; move it away and run again: it is computed anew") from error
+            raise _unusable(path, str(error)) from error
         if about.get("sweep") != self.hash:
             raise rundir.RunDirError(f"{path} belongs to another sweep; move it away and run again")
+        if about.get("digest") not in (None, results.digest(table)):  # chunks of early versions have none
+            raise _unusable(path, "its rows have changed since it was written")
+        if not chunk.fits(table):
+            raise _unusable(path, "its rows are of other searches than its name says")
         return table.filter(pa.compute.less(table["seed"], _num_seeds(self.sweep, chunk.entry)))

@@ -2,7 +2,10 @@
 
 import dataclasses
 import json
+import pathlib
+import shutil
 
+import pyarrow as pa
 import pytest
 import toy_sweep
 
@@ -142,13 +145,122 @@ def test_a_damaged_chunk_is_named_and_not_touched(whole, tmp_path, damage):
     assert files(folder) == files(whole[0])
 
 
-def test_a_chunk_of_another_sweep_is_refused(whole, tmp_path):
-    folder = tmp_path / "foreign"
-    run(folder)
-    path = folder / CHUNKS / "one-first-value-000000-000012.parquet"
+CHUNK = "one-first-value-000000-000012.parquet"
+
+
+@pytest.fixture
+def copied(whole, tmp_path):
+    """A copy of the whole sweep, and one of its chunks."""
+    folder = pathlib.Path(shutil.copytree(whole[0], tmp_path / "copied"))
+    return folder, folder / CHUNKS / CHUNK
+
+
+def test_a_chunk_of_another_sweep_is_refused(copied):
+    folder, path = copied
     table, _ = results.unpack(path.read_bytes())
     path.write_bytes(results.pack(table, {"sweep": "0" * 64}))
     with pytest.raises(rundir.RunDirError, match="belongs to another sweep"):
+        run(folder)
+
+
+def changed(column, values):
+    def change(table):
+        field = results.SCHEMA.field(column)
+        return table.set_column(
+            table.schema.get_field_index(column), field, pa.array(values(table[column]), field.type)
+        )
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        changed("signal", lambda column: [column[0].as_py() + 1, *column.to_pylist()[1:]]),
+        changed("cost", lambda column: [None, *column.to_pylist()[1:]]),
+        changed("architecture", lambda column: column.to_pylist()[::-1]),
+        changed("seed", lambda column: column.to_pylist()[::-1]),
+        lambda table: table.slice(0, len(table) - 1),
+    ],
+)
+def test_rows_that_have_changed_are_refused(whole, copied, tmp_path, change):
+    """What a Parquet file's own checksums leave out, such as a bit in its footer."""
+    folder, path = copied
+    table, about = results.unpack(path.read_bytes())
+    assert about["digest"] == results.digest(table) == results.digest(table.take(pa.array(range(len(table)))))
+    path.write_bytes(results.pack(change(table), about))
+    with pytest.raises(rundir.RunDirError, match=f"{CHUNK}: its rows have changed since it was written; move it away"):
+        run(folder)
+    path.rename(tmp_path / "aside")
+    assert run(folder).done == 1
+    assert files(folder) == files(whole[0])
+
+
+def test_a_chunk_without_a_digest_is_read(whole, copied):
+    """As early versions wrote them."""
+    folder, path = copied
+    table, about = results.unpack(path.read_bytes())
+    path.write_bytes(results.pack(table, {"sweep": about["sweep"]}))
+    assert run(folder).done == 0
+    assert files(folder) == files(whole[0])
+
+
+@pytest.mark.parametrize("name", ["one-first-value-000012-000024.parquet", "one-first-value-000030-000042.parquet"])
+def test_a_chunk_under_another_name_is_refused(copied, name):
+    folder, path = copied
+    path.rename(path.with_name(name))
+    sweep = dataclasses.replace(ONE, seeds=40)
+    with pytest.raises(rundir.RunDirError, match=f"{name}: its rows are of other searches than its name says"):
+        run(folder, sweep)
+
+
+def test_seeds_that_are_there_twice_are_refused(whole, copied):
+    """A chunk that was moved away, computed anew in other pieces, and moved back."""
+    folder, path = copied
+    shutil.copy(path, path.with_name("one-first-value-000003-000015.parquet"))
+    said = f"{CHUNK} and one-first-value-000003-000015.parquet hold the same seeds; move one of them away"
+    with pytest.raises(rundir.RunDirError, match=said):
+        run(folder)
+    path.with_name("one-first-value-000003-000015.parquet").unlink()
+    for stray in ("one-first-value-3-15.parquet", "one-first-value-000009-000003.parquet", f"{CHUNK}.tmp", "notes.txt"):
+        (folder / CHUNKS / stray).write_bytes(b"not a chunk by its name")
+    assert run(folder).done == 0
+    assert files(folder) == files(whole[0])
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        "",
+        "[1]",
+        '{"format": 1}',
+        '{"format": 2, "widths": {}}',
+        '{"format": 1, "widths": 64}',
+        '{"format": 1, "widths": {"one-first-value": 0}}',
+        '{"format": 1, "widths": {"one-first-value": true}}',
+        '{"format": 1, "widths": {"one-first-value": "64"}}',
+    ],
+)
+def test_a_damaged_plan_is_named_and_not_touched(whole, copied, plan):
+    folder, path = copied
+    path.unlink()
+    (folder / PLAN).write_text(plan)
+    with pytest.raises(rundir.RunDirError, match=r"plan\.json: .*; move it away and run again"):
+        run(folder)
+    assert (folder / PLAN).read_text() == plan
+    (folder / PLAN).unlink()
+    assert run(folder).done == 1
+    assert files(folder) == files(whole[0])
+
+
+@pytest.mark.parametrize("name", [PLAN, f"{CHUNKS}/{CHUNK}"])
+def test_a_folder_in_a_files_place_is_named(copied, name):
+    folder, path = copied
+    if name == PLAN:
+        path.unlink()
+    (folder / name).unlink(missing_ok=True)
+    (folder / name).mkdir()
+    with pytest.raises(rundir.RunDirError, match=f"{name}: not a regular file"):
         run(folder)
 
 
@@ -162,6 +274,10 @@ def test_a_chunk_of_another_sweep_is_refused(whole, tmp_path):
         ({"methods": SWEEP.methods[:1] * 2}, "two methods are called 'one'"),
         ({"methods": (Entry("../x", RandomSearch()),)}, r"method name '\.\./x': lower-case letters"),
         ({"tasks": SWEEP.tasks[:1] * 2}, "each pair of task and signal once"),
+        (
+            {"tasks": (toy_sweep.MadeUpTable("a b"), toy_sweep.MadeUpTable("a:b"))},
+            "task 'a b' with signal 'value' and task 'a:b' with signal 'value' would have the same file names",
+        ),
     ],
 )
 def test_bad_sweeps_are_refused(changes, message, tmp_path):

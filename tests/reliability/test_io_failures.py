@@ -6,68 +6,12 @@ import os
 import pathlib
 import resource
 import shutil
-import subprocess
 import tempfile
 
 import pytest
+from disturbing import ERRORS, fail_one_by_one
 
 from nasjax import files, rundir
-
-CALLS = ("open", "write", "fsync", "replace", "ftruncate")
-ERRORS = (errno.ENOSPC, errno.EIO, errno.EACCES)
-
-
-class Failing:
-    """`os`, whose n-th call of CALLS fails; a failing write has taken a part of the bytes, as on a full disk."""
-
-    def __init__(self, number, error):
-        self.left, self.error = number, error
-
-    def __getattr__(self, name):
-        function = getattr(os, name)
-        if name not in CALLS:
-            return function
-
-        def call(*args, **kwargs):
-            self.left -= 1
-            if self.left != 0:
-                return function(*args, **kwargs)
-            if name == "write":
-                os.write(args[0], bytes(args[1])[: len(args[1]) // 2])
-            raise OSError(self.error, os.strerror(self.error))
-
-        return call
-
-
-def fail_one_by_one(toy, prepare, tmp_path, monkeypatch, error):
-    """Fails each call in turn in a directory that `prepare` makes; returns how many calls a whole run takes.
-
-    `error` is the one to raise, or a list to go round.
-    """
-    number = 0
-    while True:
-        number += 1
-        folder = prepare(tmp_path / str(number))
-        told = error[number % len(error)] if isinstance(error, list) else error
-        failing, reported = Failing(number, told), [0]
-        descriptors = len(os.listdir("/proc/self/fd"))
-        with monkeypatch.context() as patch:
-            patch.setattr(files, "os", failing)
-            try:
-                toy.search(folder, on_batch=lambda progress, reported=reported: reported.append(progress.evaluations))
-            except (OSError, rundir.RunDirError) as failure:
-                # What a person reads says which file and why.
-                text = str(failure)
-                assert os.strerror(told) in text, (number, text)
-                assert str(folder) in text, (number, text)
-            else:
-                assert failing.left > 0, f"call {number} failed and nobody noticed"
-                toy.expect_whole(folder)
-                return number - 1
-        assert len(os.listdir("/proc/self/fd")) == descriptors, f"call {number} leaks a descriptor"
-        assert toy.search(folder).resumed_from >= reported[-1]
-        toy.expect_whole(folder)
-        shutil.rmtree(folder)
 
 
 def test_each_call_of_a_run_fails(toy, tmp_path, monkeypatch):
@@ -110,20 +54,6 @@ def test_files_may_not_grow(toy, tmp_path):
     assert status == 0, err
     assert "resumed from 16 evaluations" in out
     toy.expect_whole(folder)
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system of 96 KiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=96k", "nasjax-test", str(folder)]
-    try:
-        subprocess.run(command, check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError) as error:
-        pytest.skip(f"no file system can be mounted here: {error}")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
 
 
 def test_a_full_disk(toy, small_disk):

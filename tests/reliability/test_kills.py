@@ -1,35 +1,12 @@
 """kill -9 at any instant: the same command goes on, and nothing tells the two histories apart."""
 
-import os
 import random
-import shutil
-import signal
-import subprocess
-import sys
 import time
 
 import pytest
+from disturbing import killed_then_resumed, named_points, snapshots
 
-from nasjax import files, rundir
-
-
-def snapshots(monkeypatch, folder, into):
-    """Copies `folder` at every operation on it: what stands on the disk is what a kill at that point would leave."""
-    points = []
-
-    def point(operation, path):
-        if folder.exists():
-            name = f"{len(points):03d}-{path.name}-{operation}"
-            shutil.copytree(folder, into / name)
-            points.append((into / name, reported[0]))
-
-    reported = [0]
-    monkeypatch.setattr(files, "_point", point)
-
-    def on_batch(progress):
-        reported[0] = progress.evaluations
-
-    return points, on_batch
+from nasjax import rundir
 
 
 def test_every_point(toy, tmp_path, monkeypatch):
@@ -61,18 +38,6 @@ def test_every_point_of_going_on_after_a_damaged_state(toy, half, tmp_path, monk
         assert (folder / "state-damaged-1.npz").read_bytes() == b"damaged"
 
 
-def killed_then_resumed(toy, folder, fault):
-    """Returns what the second process printed."""
-    process = toy.start(folder, fault=fault)
-    process.communicate(timeout=120)
-    assert process.returncode == -signal.SIGKILL, f"{fault}: never reached"
-    status, out, err = toy.run(folder)
-    assert status == 0, err
-    toy.expect_whole(folder)
-    assert (folder / "report.html").exists()
-    return out
-
-
 @pytest.mark.parametrize(
     ("fault", "said"),
     [
@@ -85,32 +50,6 @@ def killed_then_resumed(toy, folder, fault):
 def test_processes_killed_at_named_points(toy, tmp_path, fault, said):
     """The lock of a dead process is no lock, though its file stays."""
     assert said in killed_then_resumed(toy, tmp_path / "runs" / "run", fault)
-
-
-COUNT = """
-import sys
-from nasjax import cli, files
-
-def point(operation, path):
-    print("POINT", f"{path.name}:{operation}", flush=True)
-
-files._point = point
-sys.exit(cli.main(sys.argv[1:]))
-"""
-
-
-def named_points(toy, folder):
-    """Returns every point that a process passes, the report's included, as (name, which time)."""
-    command = [sys.executable, "-c", COUNT, "search", str(toy.config), "--seed", str(toy.seed), "--run", "run"]
-    environment = os.environ | {"NASJAX_CACHE": str(toy.cache)}
-    out = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True).stdout
-    seen, points = {}, []
-    for line in out.splitlines():
-        if line.startswith("POINT "):
-            name = line.split()[1]
-            seen[name] = seen.get(name, 0) + 1
-            points.append((name, seen[name]))
-    return points
 
 
 @pytest.mark.slow

@@ -6,9 +6,9 @@ import signal
 import time
 
 import pytest
+from disturbing import signal_one_by_one
 
-from nasjax import files, rundir
-from nasjax.interrupts import Interrupted
+from nasjax import rundir
 
 BUSY = '''
 """The toy run, whose second batch is a compiled program that never ends."""
@@ -68,45 +68,14 @@ def test_signals(toy, tmp_path, fault, status, resumed_from):
     toy.expect_whole(folder)
 
 
-def signal_one_by_one(toy, tmp_path, monkeypatch, stride):
-    """Within this process, where the handler raises at the very operation; what was reported is not repeated."""
-    number, hit = 1, True
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
-    while hit:
-        folder, hit, left, reported = tmp_path / str(number), False, number, [0]
-
-        def point(operation, path, signum=signal.SIGTERM if number % 2 else signal.SIGINT):
-            nonlocal left, hit
-            left -= 1
-            if left == 0:
-                hit = True
-                os.kill(os.getpid(), signum)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(files, "_point", point)
-            try:
-                toy.search(folder, on_batch=lambda progress, reported=reported: reported.append(progress.evaluations))
-                stopped = None
-            except Interrupted as stop:
-                stopped = stop.status
-        assert stopped == ((143 if number % 2 else 130) if hit else None), f"the signal at operation {number}"
-        assert not list(folder.glob("*.tmp"))
-        assert toy.search(folder).resumed_from >= reported[-1]
-        toy.expect_whole(folder)
-        number += stride
-    assert number > 100
-    assert signal.signal(signal.SIGINT, before) is signal.default_int_handler
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
-
-
 def test_signals_at_many_points(toy, tmp_path, monkeypatch):
     """A batch's operations are no multiple of three, so five batches show all of them."""
-    signal_one_by_one(toy, tmp_path, monkeypatch, 3)
+    assert signal_one_by_one(toy, tmp_path, monkeypatch, 3) > 100
 
 
 @pytest.mark.slow
 def test_signals_at_all_points(toy, tmp_path, monkeypatch):
-    signal_one_by_one(toy, tmp_path, monkeypatch, 1)
+    assert signal_one_by_one(toy, tmp_path, monkeypatch, 1) > 100
 
 
 def wait_for(stream, text):
