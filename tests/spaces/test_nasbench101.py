@@ -610,7 +610,10 @@ def test_rows_are_graphpnas_own():
     assert found.nodes.tolist() == [[0, 2, 2, 1, 3, 2, 4], [0, 1, 3, 4, 0, 0, 0]]
     np.testing.assert_array_equal(found.edges[0], large.edges.T)
     assert np.argwhere(np.asarray(found.edges[1])).tolist() == [[1, 0], [2, 1], [3, 0], [3, 2]]
-    assert SPACE.alphabet == Alphabet(7, node_labels=5, first_labelled=1, stop_label=4)
+    described = SPACE.alphabet.described
+    assert SPACE.alphabet == Alphabet(7, node_labels=5, first_labelled=1, stop_label=4, described=described)
+    assert [place[:2] for place in described[1:3]] == [(1, 0), (1, 0.4)]  # conv1x1 first
+    assert described[3][3] > 0  # the pooling
     assert NasBench101((CONV3,)).alphabet.masked_nodes == (1, 3)
     assert SUBSET.alphabet.masked_nodes == (1,)
 
