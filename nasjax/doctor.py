@@ -35,7 +35,10 @@ REQUIRED = (
     "pillow",
     "scikit-learn",
 )
-OPTIONAL = {"torch": "benchmarks/child_training.py compares with it"}
+OPTIONAL = {
+    "torch": "benchmarks/child_training.py compares with it",
+    "syne-tune": "benchmarks/sweep.py compares with it",
+}
 
 _GIB = 1 << 30
 _CGROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
