@@ -264,7 +264,7 @@ def cpu_seconds(work: Callable[..., Any], *arguments: Any) -> tuple[float, Any]:
 
 def times_table(compared: list[Case], measured: list[list[Measured]], sizes: list[int]) -> list[list[str]]:
     """CPU seconds, median (range)."""
-    rows = [["method, queries", "engine", "compile", "from the cache", *(f"{size:,} seeds" for size in sizes)]]
+    rows = [["method, queries", "engine", "compile", "from the cache", *columns(sizes)]]
     for case, results in zip(compared, measured, strict=True):
         for contender, result in zip(case.contenders, results, strict=True):
             compiling = [spread(result.compile), spread(result.load)] if result.compile else ["", ""]
@@ -277,7 +277,7 @@ def times_table(compared: list[Case], measured: list[list[Measured]], sizes: lis
 
 def rates_table(compared: list[Case], measured: list[list[Measured]], sizes: list[int]) -> list[list[str]]:
     """Searches per CPU-second; ours also with the compilation; and from where on ours is the most."""
-    rows = [["method, queries", "engine", *(f"{size:,} seeds" for size in sizes), "nasjax ahead from (cached)"]]
+    rows = [["method, queries", "engine", *columns(sizes), "nasjax ahead from seed (cached)"]]
     for case, results in zip(compared, measured, strict=True):
         ours = results[0]
         for contender, result in zip(case.contenders, results, strict=True):
@@ -292,6 +292,10 @@ def rates_table(compared: list[Case], measured: list[list[Measured]], sizes: lis
     return rows
 
 
+def columns(sizes: list[int]) -> list[str]:
+    return [f"{size:,} seed{'s' * (size > 1)}" for size in sizes]
+
+
 def ahead_from(ours: Measured, other: Measured) -> str:
     """From about how many searches on ours takes less, with the compilation, and with a program in the cache."""
     gain = other.seconds(max(other.run)) / max(other.run) - ours.seconds(max(ours.run)) / max(ours.run)
@@ -299,8 +303,8 @@ def ahead_from(ours: Measured, other: Measured) -> str:
         return "never"
     block = statistics.median(ours.run[min(ours.run)])  # seeds that fill a program's width cost as much as one
     fixed = [statistics.median(start) + block for start in (ours.compile, ours.load)]
-    whole, cached = (figure(math.ceil(seconds / gain), 2) for seconds in fixed)
-    return f"{whole} seeds ({cached})"
+    whole, cached = (figure(math.ceil(seconds / gain), 2, 0) for seconds in fixed)
+    return f"{whole} ({cached})"
 
 
 def found_table(compared: list[Case], measured: list[list[Measured]]) -> tuple[list[list[str]], list[str]]:
@@ -336,11 +340,11 @@ def spread(values: list[float]) -> str:
     return f"{middle} ({figure(min(values))} to {figure(max(values))})" if len(values) > 1 else middle
 
 
-def figure(value: float, digits: int = 3) -> str:
-    """The number to so many digits, without an exponent."""
+def figure(value: float, digits: int = 3, decimals: int = 9) -> str:
+    """The number to so many digits and at most so many decimals, without an exponent."""
     if value <= 0:
         return "0"
-    places = digits - 1 - math.floor(math.log10(value))
+    places = min(decimals, digits - 1 - math.floor(math.log10(value)))
     return f"{round(value, places):,.{max(0, places)}f}"
 
 
