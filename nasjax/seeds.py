@@ -19,7 +19,7 @@ from nasjax.base import Array, Evaluator, MethodSettings, Space
 from nasjax.scan import Trace, scan_search
 
 WIDEST = 64
-"""Seeds side by side; on a CPU more leave its caches (benchmarks/sweep.py), and a few seeds should not pay for many."""
+"""Seeds side by side: a few seeds should not pay for many, and more gain a quarter at most (docs/sweep_speed.md)."""
 
 
 @dataclasses.dataclass(frozen=True)
