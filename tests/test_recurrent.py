@@ -142,6 +142,7 @@ def test_gradients_are_finite_differences_of_the_slow_form(case):
     with jax.enable_x64(True):
         rows = stack([rows_of(*graph) for graph in graphs])
         gradient = quick_jit(jax.grad(lambda p: (weights * recurrent.log_prob(p, config, rows)).sum()))(p)
+        jax.block_until_ready(gradient)  # it may read the very arrays that are changed below
     for name, tensor, slopes in zip(p._fields, p, gradient, strict=True):
         for _ in range(3):
             place = tuple(rng.integers(tensor.shape))
