@@ -7,6 +7,7 @@ Expected: about 20 CPU-minutes. Figures: docs/nasbench201_graphpnas.md. NASJAX_D
 """
 
 import dataclasses
+from typing import Any
 
 from nasjax.configs.graphpnas_nb201_improved import IMPROVED, OPERATIONS
 from nasjax.search import Budget
@@ -15,7 +16,7 @@ from nasjax.summary import Comparison
 from nasjax.sweep import Entry, Sweep
 from nasjax.tables import Table
 
-WITHOUT: dict[str, dict[str, object]] = {
+WITHOUT: dict[str, dict[str, Any]] = {
     "improved": {},
     "code_objective": {"objective": "code"},
     "no_smoothing": {"prior_smoothing": 0.0},
@@ -32,7 +33,7 @@ WITHOUT: dict[str, dict[str, object]] = {
 
 def config() -> Sweep:
     """Returns the sweep of 60 seeds."""
-    entries = tuple(Entry(name, dataclasses.replace(IMPROVED, **changed)) for name, changed in WITHOUT.items())  # type: ignore[arg-type]
+    entries = tuple(Entry(name, dataclasses.replace(IMPROVED, **changed)) for name, changed in WITHOUT.items())
     return Sweep(
         NasBench201(op_names=OPERATIONS),
         entries,
