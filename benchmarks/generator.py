@@ -41,7 +41,7 @@ class Form:
 
         def loss(params, graphs, coefficients, key):  # type: ignore[no-untyped-def]
             del key
-            return jax.vmap(lambda g, w: generator.loss(params, config, g, w))(graphs, coefficients).sum()
+            return generator.losses(params, config, graphs, coefficients).sum()
 
         def fit(key):  # type: ignore[no-untyped-def]
             start = refit.fresh(settings, generator.init(key, config))

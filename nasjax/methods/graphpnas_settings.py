@@ -55,7 +55,7 @@ class Settings:
       hidden: H of the generator.
       rounds: R, message-passing rounds.
       mixture: K, components of the Bernoulli mixture.
-      form: of message passing: "jraph", or "dense": the same up to rounding, and a third faster on CPUs.
+      form: of message passing: "jraph", or "dense": the same up to rounding, on CPUs faster in refits and slower in draws.
       none_label: by fidelity. Whether an edge that exists may be labelled "none": "mask" no, "code" yes.
       node_label_input: operators of earlier nodes enter the network.
       label_after_edges: a node's label is predicted with its edges known.
