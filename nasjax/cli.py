@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from nasjax import __version__, config_files, options, uniqueness
+from nasjax import __version__, config_files, interrupts, options, uniqueness
 from nasjax.options import HelpShown, UsageError
 from nasjax.startup import one_blas_thread, prepare_jax, start_devices
 from nasjax.terminal import complain, duration, number, printable, say, settle, tolerant
@@ -42,7 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _status(arguments: list[str], debug: bool) -> int:
     """Runs a command; what it raises becomes a line and an exit status."""
     try:
-        return _dispatch(arguments)
+        with interrupts.raised():  # a search watches for itself; this is for what stands before and after it
+            return _dispatch(arguments)
     except HelpShown:
         return DONE
     except BrokenPipeError:  # `nasjax … | head`: who reads has enough
@@ -90,7 +91,12 @@ def _account(error: BaseException) -> tuple[int, str]:
     return FAILED, f"{_described(error)}; --debug shows where"
 
 
-_RUNNING = {("nasjax.search", "step"), ("nasjax.sweep", "_compute"), ("nasjax.sweep", "_conclude")}
+_RUNNING = {
+    ("nasjax.search", "step"),
+    ("nasjax.sweep", "_compute"),
+    ("nasjax.sweep", "_conclude"),
+    ("nasjax.table_build", "_evaluated"),
+}
 """Functions from which nothing is bad input any more."""
 
 

@@ -304,6 +304,24 @@ def test_a_failure_while_running_is_exit_1_whatever_it_is(nasjax_main, here, err
     assert (here / "runs" / "failing-0" / rundir.CONFIG).is_file()
 
 
+def test_a_table_build_that_fails_goes_on(nasjax_main, here):
+    """An evaluator's ValueError in the middle is no bad input."""
+    mine = pathlib.Path("build.py")
+    text = pathlib.Path(TOY).read_text().replace("def config(", "def search(") + (
+        "\n\ndef config():\n    from nasjax.table_build import TableBuild\n    return TableBuild(Toy(), MadeUpRewards())\n"
+    )
+    mine.write_text(
+        text.replace("return evaluate(self", "raise ValueError('a bad child')\n        return evaluate(self")
+    )
+    status, out, err = nasjax_main("table", "build", "build.py")
+    assert (status, out) == (FAILED, "")
+    assert err == (
+        "nasjax: failed while running: ValueError: a bad child; --debug shows where, the same command goes on\n"
+    )
+    mine.write_text(text)
+    assert nasjax_main("table", "build", "build.py")[0] == 0
+
+
 def test_missing_data_are_refused_before_there_is_a_run(nasjax_main, here, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(here / "nothing"))
     status, out, err = nasjax_main("search", "graphpnas_nb201_cifar10_small")

@@ -68,6 +68,21 @@ def test_signals(toy, tmp_path, fault, status, resumed_from):
     toy.expect_whole(folder)
 
 
+def test_a_signal_while_the_report_is_written(toy, tmp_path):
+    """The search is over; a line says so, and the same command writes what is missing."""
+    folder = tmp_path / "runs" / "run"
+    status, out, err = toy.run(folder, fault="term report.html.tmp:write 1")
+    assert (status, out) == (143, "")
+    assert err.splitlines()[-1] == "nasjax: stopped by SIGTERM; the same command goes on from what is saved"
+    assert not list(folder.glob("*.tmp"))
+    assert not (folder / "report.html").exists()
+    status, out, err = toy.run(folder)
+    assert status == 0, err
+    assert "already finished" in out
+    assert (folder / "report.html").is_file()
+    toy.expect_whole(folder)
+
+
 def test_signals_at_many_points(toy, tmp_path, monkeypatch):
     """A batch's operations are no multiple of three, so five batches show all of them."""
     assert signal_one_by_one(toy, tmp_path, monkeypatch, 3) > 100
