@@ -38,6 +38,7 @@ def config() -> Sweep:
         seeds=50,
         compare=Comparison(
             references=("cem",),
+            measure="t1",
             at=(50, 100, 150, 300),
             claims=("graphpnas",),
             against=("cem", "local_search", "gp_bo", "gp_bo_paths", "bananas"),

@@ -8,6 +8,7 @@ each of their products would become many small ones); all others, and on acceler
 
 import dataclasses
 import functools
+import os
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, cast
 
@@ -15,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nasjax.base import Array, Evaluator, MethodSettings, Space
+from nasjax.base import Array, Evaluator, Method, MethodSettings, Space
 from nasjax.scan import Trace, scan_search
 
 WIDEST = 64
@@ -94,6 +95,17 @@ def program(
         tried //= 2
 
 
+def _compiler_options(method: Method, platform: str) -> dict[str, Any]:
+    """How much is spent on compiling: little where compiling takes longer than the searches; as XLA_FLAGS say, if they do.
+
+    Evolution, 500 queries: 2.2 instead of 4.6 CPU-seconds, and 1.2 instead of 1.0 ms a search (docs/sweep_speed.md).
+    """
+    if method.learned or platform != "cpu" or "xla_backend_optimization_level" in os.environ.get("XLA_FLAGS", ""):
+        return {}
+    older = {"xla_cpu_use_fusion_emitters": False} if jax.__version_info__ < (0, 11) else {}  # jax 0.12 has them no more
+    return {"xla_backend_optimization_level": 1, **older}
+
+
 class _Compiled(NamedTuple):
     """A program, and what a device needs for it by the program's own account."""
 
@@ -131,7 +143,8 @@ def _compiled(
     placed = jax.sharding.NamedSharding(mesh, everywhere), jax.sharding.NamedSharding(mesh, seed_axis)
     evaluator = jax.tree.unflatten(structure, [jax.ShapeDtypeStruct(*shape) for shape in shapes])  # type: ignore[no-untyped-call]
     seeds = jax.ShapeDtypeStruct((len(devices) * width,), jnp.uint32)  # type: ignore[no-untyped-call]
-    compiled = jax.jit(shared, in_shardings=placed).lower(evaluator, seeds).compile()
+    lowered = jax.jit(shared, in_shardings=placed).lower(evaluator, seeds)
+    compiled = lowered.compile(compiler_options=_compiler_options(method, devices[0].platform))
 
     def run(evaluator: Evaluator, seeds: Array) -> Any:
         return compiled(jax.device_put(evaluator, placed[0]), jax.device_put(seeds, placed[1]))

@@ -20,7 +20,12 @@ def users_programs():
     """Whether bits depend on what stands beside them is up to the machine code."""
     compile_with = jax.stages.Lowered.compile
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(jax.stages.Lowered, "compile", lambda lowered: compile_with(lowered, USERS_PROGRAM))
+        patch.delenv("XLA_FLAGS")  # read when jax started; our own options stand aside for what it says
+
+        def users(lowered, compiler_options):
+            return compile_with(lowered, USERS_PROGRAM | compiler_options)
+
+        patch.setattr(jax.stages.Lowered, "compile", users)
         yield
     seeds._compiled.cache_clear()
 

@@ -36,6 +36,13 @@ def test_interval_covers_the_mean_as_often_as_it_says():
     assert abs(np.mean(hits) - 0.93) < 4 * np.sqrt(0.93 * 0.07 / 400)
 
 
+def test_an_interval_does_not_depend_on_how_many_resamples_are_made_at_a_time(monkeypatch):
+    values = np.random.default_rng(0).normal(size=7)
+    whole = stats.mean_interval(values, resamples=100)
+    monkeypatch.setattr(stats, "_BLOCK", 3 * 7)
+    assert stats.mean_interval(values, resamples=100) == whole
+
+
 @pytest.mark.parametrize("bad", [[], [1.0, np.nan], [np.inf]])
 def test_bad_values_are_refused(bad):
     with pytest.raises(ValueError, match="finite"):
