@@ -54,7 +54,9 @@ th { font-weight: 600; color: var(--quiet); }
 thead th { border-bottom-color: var(--line); }
 .number { text-align: right; font-variant-numeric: tabular-nums; overflow-wrap: normal; white-space: nowrap; }
 thead .number { white-space: normal; }
-.best-table td:nth-child(2) { min-width: 17rem; }
+.best-table { font-size: .86rem; }
+.best-table th, .best-table td { padding-right: .6rem; }
+.best-table td:nth-child(2) { min-width: 15.5rem; }
 .best-table code { font-size: .86em; }
 td:last-child, th:last-child { padding-right: 0; }
 @media (max-width: 480px) { th, td { padding-right: .4rem; } table { font-size: .82rem; } }
