@@ -96,14 +96,13 @@ def program(
 
 
 def _compiler_options(method: Method, platform: str) -> dict[str, Any]:
-    """How much is spent on compiling: little where compiling takes longer than the searches; as XLA_FLAGS say, if they do.
+    """Less of LLVM where nothing is trained: a quarter less compiling, and searches as fast (docs/sweep_speed.md).
 
-    Evolution, 500 queries: 2.2 instead of 4.6 CPU-seconds, and 1.2 instead of 1.0 ms a search (docs/sweep_speed.md).
+    Where XLA_FLAGS say how much, that counts.
     """
     if method.learned or platform != "cpu" or "xla_backend_optimization_level" in os.environ.get("XLA_FLAGS", ""):
         return {}
-    older = {"xla_cpu_use_fusion_emitters": False} if jax.__version_info__ < (0, 11) else {}  # jax 0.12 has them no more
-    return {"xla_backend_optimization_level": 1, **older}
+    return {"xla_backend_optimization_level": 1}
 
 
 class _Compiled(NamedTuple):
