@@ -52,7 +52,7 @@ RULES = {
     "nasjax.gnn": ("nasjax.base", "nasjax.graph"),
     "nasjax.gnn_dense": ("nasjax.base", "nasjax.gnn"),
     "nasjax.prefixes": ("nasjax.base",),
-    "nasjax.generator": ("nasjax.base", "nasjax.graph", "nasjax.gnn", "nasjax.prefixes"),
+    "nasjax.generator": ("nasjax.base", "nasjax.graph", "nasjax.gnn", "nasjax.prefixes", "nasjax.generator"),
     "nasjax.recurrent": ("nasjax.base",),
     "nasjax.history": ("nasjax.base", "nasjax.graph"),
     "nasjax.methods": ("nasjax.base", "nasjax.graph", "nasjax.history", "nasjax.methods", *MODELS),
