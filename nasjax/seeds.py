@@ -85,7 +85,7 @@ def program(
     scan_search(space, method, evaluator, budget)  # refuses here what cannot be traced
     leaves, structure = jax.tree.flatten(evaluator)
     shapes = tuple((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves)
-    tried = width or (1 if method.learned and found[0].platform == "cpu" else WIDEST)
+    tried = width or side_by_side(method, found[0].platform)
     while True:
         made = _compiled(cast(Any, space), cast(Any, settings), budget, structure, shapes, found, tried)
         if width or limit is None or made.bytes <= limit:
@@ -93,6 +93,11 @@ def program(
         if tried == 1:
             raise ValueError(f"one search needs {made.bytes:,} bytes of a device, the limit is {limit:,}")
         tried //= 2
+
+
+def side_by_side(method: Method, platform: str) -> int:
+    """Returns how many seeds share a device of this platform where its memory allows."""
+    return 1 if method.learned and platform == "cpu" else WIDEST
 
 
 def _compiler_options(method: Method, platform: str) -> dict[str, Any]:

@@ -25,6 +25,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
+import jax
 import pyarrow as pa
 import pyarrow.compute
 
@@ -96,7 +97,7 @@ class Sweep:
       budget: unique queries of each search.
       seeds: searches of each method on each task, seeds 0..seeds-1.
       compare: what is tested, and against which methods.
-      chunk: seeds a file; 0 = 1,024, or 16 for methods that train a model.
+      chunk: seeds a file; 0 = 1,024, or for methods that train a model what stands side by side, on CPUs 4 a device.
       memory: bytes that a device may use; 0 = half of what there is.
     """
 
@@ -294,8 +295,7 @@ def _plan(sweep: Sweep, chosen: Sequence[Entry], folder: pathlib.Path) -> tuple[
             if after.start < before.stop:
                 both = f"{folder / before.file} and {after.file} hold the same seeds"
                 raise rundir.RunDirError(f"{both}; move one of them away and run again")
-        size = sweep.chunk or (16 if entry.method.build(sweep.space, sweep.budget.evaluations).learned else 1024)
-        wanted, covered = _num_seeds(sweep, entry), 0
+        size, wanted, covered = _chunk_size(sweep, entry), _num_seeds(sweep, entry), 0
         for start, stop in [*((chunk.start, chunk.stop) for chunk in found), (wanted, wanted)]:
             end = min(start, wanted)
             missing += [_Chunk(entry, task, first, min(first + size, end)) for first in range(covered, end, size)]
@@ -303,6 +303,15 @@ def _plan(sweep: Sweep, chosen: Sequence[Entry], folder: pathlib.Path) -> tuple[
             if start < min(stop, wanted):
                 there.append(_Chunk(entry, task, start, stop))
     return there, missing
+
+
+def _chunk_size(sweep: Sweep, entry: Entry) -> int:
+    """Seeds a file. Those that train a model take seconds to a minute each, all of which a kill would cost again."""
+    method = entry.method.build(sweep.space, sweep.budget.evaluations)
+    if sweep.chunk or not method.learned:
+        return sweep.chunk or 1024
+    devices = jax.local_devices()
+    return len(devices) * max(4, seeds.side_by_side(method, devices[0].platform))  # no program runs half empty
 
 
 def _is_width(width: object) -> bool:

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import pathlib
 import shutil
+import types
 
 import pyarrow as pa
 import pytest
@@ -12,7 +13,7 @@ import toy_sweep
 from nasjax import results, rundir
 from nasjax.methods.random_search import RandomSearch
 from nasjax.search import Budget
-from nasjax.sweep import CHUNKS, PLAN, RESULTS, SUMMARY, Entry, check, run_sweep
+from nasjax.sweep import CHUNKS, PLAN, RESULTS, SUMMARY, Entry, _chunk_size, check, run_sweep
 
 SWEEP = toy_sweep.config()
 ONE = dataclasses.replace(SWEEP, methods=SWEEP.methods[:1], tasks=SWEEP.tasks[:1])
@@ -82,6 +83,21 @@ def test_other_chunks_give_the_same_rows(whole, tmp_path):
     run(tmp_path / "one", sweep)
     assert len(chunks(tmp_path / "one")) == 1
     assert (tmp_path / "one" / RESULTS).read_bytes() == (whole[0] / RESULTS).read_bytes()
+
+
+class Trained:
+    """Settings of a method that says it trains a model."""
+
+    def build(self, space, budget):
+        return RandomSearch(batch=1).build(space, budget)._replace(learned=True)
+
+
+@pytest.mark.parametrize(("platform", "devices", "size"), [("cpu", 1, 4), ("cpu", 2, 8), ("gpu", 1, 64), ("tpu", 8, 512)])
+def test_methods_that_train_a_model_are_saved_often(monkeypatch, platform, devices, size):
+    monkeypatch.setattr("jax.local_devices", lambda: [types.SimpleNamespace(platform=platform)] * devices)
+    assert _chunk_size(dataclasses.replace(ONE, chunk=0), Entry("trained", Trained())) == size
+    assert _chunk_size(ONE, Entry("trained", Trained())) == 12
+    assert _chunk_size(dataclasses.replace(ONE, chunk=0), ONE.methods[0]) == 1024
 
 
 def test_a_sweep_grows_and_is_asked_for_less(whole, tmp_path):
