@@ -92,7 +92,9 @@ class Trained:
         return RandomSearch(batch=1).build(space, budget)._replace(learned=True)
 
 
-@pytest.mark.parametrize(("platform", "devices", "size"), [("cpu", 1, 4), ("cpu", 2, 8), ("gpu", 1, 64), ("tpu", 8, 512)])
+@pytest.mark.parametrize(
+    ("platform", "devices", "size"), [("cpu", 1, 4), ("cpu", 2, 8), ("gpu", 1, 64), ("tpu", 8, 512)]
+)
 def test_methods_that_train_a_model_are_saved_often(monkeypatch, platform, devices, size):
     monkeypatch.setattr("jax.local_devices", lambda: [types.SimpleNamespace(platform=platform)] * devices)
     assert _chunk_size(dataclasses.replace(ONE, chunk=0), Entry("trained", Trained())) == size
