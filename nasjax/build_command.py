@@ -65,6 +65,10 @@ def run(arguments: list[str]) -> None:
     target = folder / "table.npz" if how.to == _IN_RUN else pathlib.Path(how.to)
     if target.suffix not in (".npz", ".parquet"):
         raise UsageError(f"option --to: {terminal.printable(how.to)} ends in neither .npz nor .parquet")
+    if target.parent != folder:
+        from nasjax.tables.writing import check_folder
+
+        check_folder(target)
     _run(dataclasses.replace(build, seeds=how.seeds), config.name, folder, target)
 
 

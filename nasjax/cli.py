@@ -306,9 +306,9 @@ def _positionals(arguments: list[str], command: str, names: str, summary: str, o
         raise HelpShown
     option = next((argument for argument in arguments if argument.startswith("-")), None)
     if option is not None:
-        raise UsageError(f"unknown option {option}; usage: nasjax {command} {names}".rstrip())
+        raise UsageError(f"unknown option {option}; usage: nasjax {command} {names}{options_too}".rstrip())
     if len(arguments) != len(names.split()):
-        raise UsageError(f"{len(arguments)} arguments; usage: nasjax {command} {names}".rstrip())
+        raise UsageError(f"{len(arguments)} arguments; usage: nasjax {command} {names}{options_too}".rstrip())
     return arguments
 
 
@@ -353,7 +353,9 @@ COMMANDS = {
     "sweep": _Command(_sweep, "sweep CONFIG [--seeds N] [--methods a,b] …", "compare methods over many seeds; resumes"),
     "report": _Command(_report, "report RUN [--markdown]", "write report.html of a search or a sweep"),
     "data": _Command(_data, "data prepare DATASET | data list", "make image data sets ready; say which there are"),
-    "table": _Command(_table, "table inspect FILE | table import …", "say what a table of results holds; import one"),
+    "table": _Command(
+        _table, "table inspect FILE | import … | build …", "say what a table of results holds; import or train one"
+    ),
     "doctor": _Command(_doctor, "doctor", "versions, devices, memory, what runs here"),
 }
 

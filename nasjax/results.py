@@ -6,6 +6,7 @@ One row a live query, sorted by method, task, signal, seed, query; no clock and 
 import hashlib
 import io
 import itertools
+import os
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -51,6 +52,8 @@ what is reported. `incumbent_test`, `regret` (of the noise-free signal) and `tes
 with the best signal so far, the earlier one on ties; NaN before the first valid query. `repeat`: its key came before.
 """
 
+_ROW_BYTES = 80  # in memory; in a file equal rows take next to nothing
+_MOST_BYTES = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
 _SORTING = ("method", "task", "signal_name", "seed", "query")
 
 
@@ -193,6 +196,10 @@ def unpack(data: bytes) -> tuple[pa.Table, dict[str, str]]:
       ValueError: it is no Parquet file, or not of this schema.
     """
     try:
+        about = pq.read_metadata(io.BytesIO(data))
+        declared = sum(about.row_group(group).total_byte_size for group in range(about.num_row_groups))
+        if max(about.num_rows * _ROW_BYTES, declared) > _MOST_BYTES:
+            raise ValueError(f"{about.num_rows:,} rows, {declared:,} bytes: too large for this machine's memory")
         table = pq.read_table(io.BytesIO(data), page_checksum_verification=True)
         table.validate(full=True)  # places in dictionaries above all: reading beyond one ends the process
     except (pa.ArrowException, OSError) as error:
@@ -201,6 +208,19 @@ def unpack(data: bytes) -> tuple[pa.Table, dict[str, str]]:
     if table.schema.names != SCHEMA.names or not table.schema.equals(SCHEMA):
         raise ValueError("its columns are not those of a sweep's results")
     return table.replace_schema_metadata(None), metadata
+
+
+def metadata(data: bytes) -> dict[str, str]:
+    """Returns the metadata alone of a Parquet file's bytes.
+
+    Raises:
+      ValueError: it is no Parquet file.
+    """
+    try:
+        found = pq.read_schema(io.BytesIO(data)).metadata or {}
+        return {key.decode(): value.decode() for key, value in found.items()}
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"no Parquet file ({str(error)[:80]})") from error
 
 
 def _specs(space: Space, archs: Any, number: int) -> pa.DictionaryArray:

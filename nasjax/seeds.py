@@ -46,8 +46,13 @@ class Seeds:
         """
         share = self.width * self.num_devices
         padded = np.resize(np.asarray(seeds, np.uint32), -(-len(seeds) // share) * share)
-        # All rounds are queued before the first is waited for.
-        traces = [self.run(evaluator, jnp.asarray(part)) for part in padded.reshape(-1, share)]
+        traces, queued = [], None
+        for part in padded.reshape(-1, share):
+            # One round runs while the one before is fetched; more of them would fill the device.
+            queued, before = self.run(evaluator, jnp.asarray(part)), queued
+            if before is not None:
+                traces.append(jax.tree.map(np.asarray, before))
+        traces.append(jax.tree.map(np.asarray, queued))
 
         def join(*leaves: Array) -> np.ndarray[Any, Any]:
             return np.concatenate([np.asarray(leaf) for leaf in leaves])[: len(seeds)]

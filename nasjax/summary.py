@@ -17,9 +17,10 @@ import pyarrow.compute
 
 from nasjax import resolved, stats, uniqueness
 from nasjax.base import Space
+from nasjax.options import nearest
 
-OPTIMUM = 1e-4
-"""A regret up to this counts as being at the optimum: float32 values of one row subtract to less."""
+OPTIMUM = {"points": 1e-4, "fraction": 1e-6, "nats": 1e-6}
+"""A regret up to this counts as being at the optimum, by the unit of the signal: float32 values of one row subtract to less."""
 
 THRESHOLDS = {"points": (0.1, 0.5, 1.0), "fraction": (0.001, 0.005, 0.01), "nats": (0.01, 0.05, 0.1)}
 """Regrets that `queries_to` counts queries to, by the unit of the signal; those of points where it is unknown."""
@@ -121,8 +122,7 @@ def summarize(
     queries = dict.fromkeys(min(query, about.budget) for query in compare.at or (about.budget,))
     for query, (task, signal) in itertools.product(queries, sources):
         found = {name: groups[task, signal, name] for name in methods if (task, signal, name) in groups}
-        thresholds = THRESHOLDS.get(sources[task, signal]["unit"], THRESHOLDS["points"])
-        results += _results(found, about.space.name, task, signal, query, thresholds)
+        results += _results(found, about.space.name, task, signal, query, sources[task, signal]["unit"])
         tests += _tests(found, task, signal, query, compare)
     summary = {"config": config, "results": results, "tests": tests, "ranks": _ranks(results, methods)}
     rounded: dict[str, Any] = _rounded(summary)
@@ -184,6 +184,34 @@ def _matrices(columns: dict[str, npt.NDArray[Any]]) -> Searches:
     )
 
 
+def check(compare: Comparison, methods: Sequence[str]) -> None:
+    """Refuses a comparison that the results of these methods cannot answer, before they are computed.
+
+    Raises:
+      ValueError: naming the field.
+    """
+    if compare.measure not in ("regret", "t1"):
+        raise ValueError(f"compare.measure {compare.measure!r}; 'regret' or 't1'")
+    for query in compare.at:
+        if query < 1:
+            raise ValueError(f"compare.at {query}: at least 1")
+    default = Comparison()
+    for field in ("references", "claims", "against"):
+        names = getattr(compare, field)
+        if isinstance(names, str):
+            raise ValueError(f"compare.{field} {names!r}: a tuple of names, ({names!r},)")
+        for name in names if names != getattr(default, field) else ():
+            if name not in methods:
+                close = nearest(name, methods)
+                hint = f"did you mean {close}?" if close else f"one of {', '.join(methods)}"
+                raise ValueError(f"compare.{field} {name!r} is no method of the sweep; {hint}")
+
+
+def optimum_of(unit: str) -> float:
+    """Returns the regret up to which a search counts as being at the optimum."""
+    return OPTIMUM.get(unit, OPTIMUM["points"])
+
+
 def _unit(source: Mapping[str, Any]) -> str:
     """The unit of regrets: per cents differ by points."""
     unit = str(source.get("unit", "points"))
@@ -191,15 +219,16 @@ def _unit(source: Mapping[str, Any]) -> str:
 
 
 def _results(
-    found: dict[str, Searches], space: str, task: str, signal: str, query: int, thresholds: Sequence[float]
+    found: dict[str, Searches], space: str, task: str, signal: str, query: int, unit: str
 ) -> list[dict[str, Any]]:
+    optimum, thresholds = optimum_of(unit), THRESHOLDS.get(unit, THRESHOLDS["points"])
     shared = _shared_seeds(found.values())
     ranks = stats.mean_ranks([s.measure("regret", query)[np.isin(s.seeds, shared)] for s in found.values()])
     rows = []
     for (method, group), rank in zip(found.items(), ranks, strict=True):
         t1, regret = group.measure("t1", query), group.measure("regret", query)
         interval, of_regret = _interval(t1), _interval(regret)
-        reached = {f"{x:g}": _queries_to(group.regret[:, :query], x) for x in thresholds}
+        reached = {f"{x:g}": _queries_to(group.regret[:, :query], x + optimum) for x in thresholds}
         rows.append(
             {
                 "method": method,
@@ -214,7 +243,7 @@ def _results(
                 "median": float(np.median(t1)),
                 "median_regret": float(np.median(regret)),
                 "mean_regret": float(regret.mean()),
-                "share_at_optimum": float((regret <= OPTIMUM).mean()),
+                "share_at_optimum": float((regret <= optimum).mean()),
                 "t2_mean": float(group.measure("t2", query).mean()),
                 "unique_queries": float(group.unique[:, :query][:, -1].mean()),
                 "queries_to": {
@@ -240,7 +269,7 @@ def _interval(values: Floats) -> stats.Interval:
 
 def _queries_to(regret: Floats, threshold: float) -> Floats:
     """float64[S], the first query with at most this regret; infinite where there is none."""
-    within = regret <= threshold + OPTIMUM
+    within = regret <= threshold
     return np.where(within.any(axis=1), within.argmax(axis=1) + 1.0, np.inf)
 
 

@@ -16,6 +16,7 @@ its rows, and one that does not open, has changed or is another's is named and l
 """
 
 import dataclasses
+import hashlib
 import itertools
 import json
 import os
@@ -26,6 +27,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
@@ -161,14 +163,18 @@ class _Chunk(NamedTuple):
 
     @property
     def file(self) -> str:
-        return f"{_stem(self.entry, self.task)}-{self.start:06}-{self.stop:06}.parquet"
+        return f"{self.stem}-{self.start:06}-{self.stop:06}.parquet"
+
+    @property
+    def stem(self) -> str:
+        return _stem(self.entry.name, self.task.task, self.task.signal)
 
     def fits(self, table: pa.Table) -> bool:
-        """Whether all rows of a table are of these searches."""
+        """Whether a table has rows of all these searches, and no others."""
         names = {"method": self.entry.name, "task": self.task.task, "signal_name": self.task.signal}
         same = all(set(table[column].unique().to_pylist()) <= {name} for column, name in names.items())
-        seeds = table["seed"].to_numpy()
-        return same and bool(((seeds >= self.start) & (seeds < self.stop)).all())
+        seeds = np.unique(table["seed"].to_numpy())
+        return same and np.array_equal(seeds, np.arange(self.start, self.stop))
 
 
 def run_sweep(
@@ -201,13 +207,16 @@ def run_sweep(
     identity = rundir.Identity(_fixed(sweep), 0, machine.describe())
     with interrupts.raised() as watch:
         evaluators = [_built(task, sweep.space) for task in sweep.tasks]
+        sweep = dataclasses.replace(sweep, tasks=tuple(map(_named, sweep.tasks, evaluators)))
+        _check_tasks(sweep.tasks)
         with rundir.claimed(folder, identity) as notes:
-            for note in notes:
+            for note in dict.fromkeys([*notes, *itertools.chain.from_iterable(map(_notes, evaluators))]):
                 (on_note or (lambda line: None))(note)
             files.make_folder(folder / CHUNKS)
             rundir.log(folder, {"event": "start", "time": time.time(), **machine.describe()})
             runner = _Runner(sweep, folder, identity.hash, dict(zip(sweep.tasks, evaluators, strict=True)))
             there, missing = _plan(sweep, chosen, folder / CHUNKS)
+            runner.check(there)
             for number, chunk in enumerate(missing):
                 seconds = runner.run(chunk)
                 there.append(chunk)
@@ -227,10 +236,11 @@ def check(sweep: Sweep, methods: Sequence[str] = ()) -> list[Entry]:
       ValueError: a setting is out of range, two methods or tasks have one name, or a name is unknown.
     """
     for what, number in (("seeds", sweep.seeds), ("budget.evaluations", sweep.budget.evaluations)):
-        if not 1 <= number < 1 << 31:
-            raise ValueError(f"{what} {number}: at least 1")
-    if sweep.chunk < 0 or sweep.memory < 0:
-        raise ValueError(f"chunk {sweep.chunk}, memory {sweep.memory}: at least 0")
+        if type(number) is not int or not 1 <= number < 1 << 31:
+            raise ValueError(f"{what} {number!r}: a whole number, at least 1")
+    for what, number in (("chunk", sweep.chunk), ("memory", sweep.memory)):
+        if type(number) is not int or number < 0:
+            raise ValueError(f"{what} {number!r}: a whole number, at least 0")
     names = [entry.name for entry in sweep.methods]
     for number, entry in enumerate(sweep.methods):
         if not _NAME.fullmatch(entry.name):
@@ -239,15 +249,10 @@ def check(sweep: Sweep, methods: Sequence[str] = ()) -> list[Entry]:
             raise ValueError(f"method {entry.name}: seeds {entry.seeds}; at least 0")
         if entry.name in names[:number]:
             raise ValueError(f"two methods are called {entry.name!r}")
-    tasks = [(task.task, task.signal) for task in sweep.tasks]
-    if not names or not tasks or len(set(tasks)) < len(tasks):
-        raise ValueError("a sweep needs methods and tasks, and each pair of task and signal once")
-    stems: dict[str, TaskSettings] = {}
-    for task in sweep.tasks:
-        other = stems.setdefault(_stem(sweep.methods[0], task), task)
-        if other != task:
-            pairs = [f"task {one.task!r} with signal {one.signal!r}" for one in (other, task)]
-            raise ValueError(f"{' and '.join(pairs)} would have the same file names; rename one of them")
+    if not names or not sweep.tasks:
+        raise ValueError("a sweep needs methods and tasks")
+    _check_tasks([task for task in sweep.tasks if task.task and task.signal])  # the others get their names later
+    summary.check(sweep.compare, names)
     unknown = [name for name in methods if name not in names]
     if unknown:
         close = nearest(unknown[0], names)
@@ -255,6 +260,18 @@ def check(sweep: Sweep, methods: Sequence[str] = ()) -> list[Entry]:
             f"unknown method {unknown[0]!r}; " + (f"did you mean {close}?" if close else f"one of {', '.join(names)}")
         )
     return [entry for entry in sweep.methods if not methods or entry.name in methods]
+
+
+def _check_tasks(tasks: Sequence[TaskSettings]) -> None:
+    pairs = [(task.task, task.signal) for task in tasks]
+    if len(set(pairs)) < len(pairs):
+        raise ValueError("each pair of task and signal once in a sweep")
+    stems: dict[str, tuple[str, str]] = {}
+    for pair in pairs:
+        other = stems.setdefault(_stem("", *pair), pair)
+        if other != pair:
+            both = [f"task {task!r} with signal {signal!r}" for task, signal in (other, pair)]
+            raise ValueError(f"{' and '.join(both)} would have the same file names; rename one of them")
 
 
 def _fixed(sweep: Sweep) -> resolved.Plain:
@@ -274,9 +291,26 @@ def _built(task: TaskSettings, space: Space) -> SweptEvaluator:
     return evaluator
 
 
-def _stem(entry: Entry, task: TaskSettings) -> str:
+def _named(task: TaskSettings, evaluator: SweptEvaluator) -> TaskSettings:
+    """The settings under the names by which results go, where they leave the choice to the table."""
+    if task.task and task.signal:
+        return task
+    found, signal = getattr(evaluator, "named", ("", ""))
+    named: TaskSettings = dataclasses.replace(  # type: ignore[type-var]
+        task, task=task.task or found, signal=task.signal or signal
+    )
+    return named
+
+
+def _notes(evaluator: SweptEvaluator) -> Sequence[str]:
+    """What a person should know of an evaluator."""
+    notes: Sequence[str] = getattr(evaluator, "notes", ())
+    return notes
+
+
+def _stem(method: str, task: str, signal: str) -> str:
     """What the names of a method's and task's chunks begin with."""
-    return "-".join([entry.name, *(re.sub(r"[^A-Za-z0-9_.@+=]", "_", text) for text in (task.task, task.signal))])
+    return "-".join([method, *(re.sub(r"[^A-Za-z0-9_.@+=]", "_", text) for text in (task, signal))])
 
 
 def _plan(sweep: Sweep, chosen: Sequence[Entry], folder: pathlib.Path) -> tuple[list[_Chunk], list[_Chunk]]:
@@ -287,7 +321,7 @@ def _plan(sweep: Sweep, chosen: Sequence[Entry], folder: pathlib.Path) -> tuple[
     there, missing = [], []
     names = {path.name for path in folder.glob("*.parquet")}
     for entry, task in itertools.product(chosen, sweep.tasks):
-        pattern = re.compile(re.escape(_stem(entry, task)) + r"-(\d+)-(\d+)\.parquet")
+        pattern = re.compile(re.escape(_stem(entry.name, task.task, task.signal)) + r"-(\d+)-(\d+)\.parquet")
         found = [_Chunk(entry, task, *map(int, match.groups())) for match in map(pattern.fullmatch, names) if match]
         named = (chunk for chunk in found if chunk.file in names and chunk.start < chunk.stop)  # others are not ours
         found = sorted(named, key=lambda chunk: chunk.start)
@@ -347,6 +381,28 @@ class _Runner:
         rundir.log(self.folder, event | {"width": program.width, "memory": machine.memory()})
         return seconds
 
+    def check(self, chunks: Sequence[_Chunk]) -> None:
+        """Refuses files of other sweeps, or of other figures of a table, before anything is computed beside them."""
+        for chunk in chunks:
+            path = self.folder / CHUNKS / chunk.file
+            try:
+                about = results.metadata(rundir.read(path, _CHUNK_LIMIT))
+            except ValueError as error:
+                raise _unusable(path, str(error)) from error
+            if about.get("sweep") != self.hash:
+                raise rundir.RunDirError(f"{path} belongs to another sweep; move it away and run again")
+            if about.get("table") not in (None, self._table(chunk.task)):  # chunks of early versions have none
+                file = self.evaluators[chunk.task].source.get("file", "the table")
+                raise rundir.RunDirError(
+                    f"{path} stands on other figures than {file} has now; put that file back, or move {self.folder} away"
+                )
+
+    def _table(self, task: TaskSettings) -> str:
+        """A digest of what the figures of a task come from."""
+        evaluator = self.evaluators[task]
+        about = json.dumps([evaluator.source, evaluator.best(self.sweep.space)], sort_keys=True)
+        return hashlib.sha256(about.encode()).hexdigest()
+
     def finish(self, chunks: Sequence[_Chunk], chosen: Sequence[Entry], name: str) -> dict[str, Any]:
         """Joins the chunks, writes results and summary, and returns the latter."""
         return self._conclude(results.join(self._read(chunk) for chunk in chunks), chosen, name)
@@ -357,13 +413,16 @@ class _Runner:
         labels = Labels(chunk.entry.name, space.name, chunk.task.task, chunk.task.signal)
         batch = chunk.entry.method.build(space, self.sweep.budget.evaluations).batch
         table = results.rows(space, trace, wanted, batch, labels, Best(**evaluator.best(space)))
-        about = {"sweep": self.hash, "digest": results.digest(table)}
+        about = {"sweep": self.hash, "table": self._table(chunk.task), "digest": results.digest(table)}
         files.write(self.folder / CHUNKS / chunk.file, results.pack(table, about))
 
     def _conclude(self, whole: pa.Table, chosen: Sequence[Entry], name: str) -> dict[str, Any]:
         files.write(self.folder / RESULTS, results.pack(whole))
         about = summary.About(name, self.hash, self.sweep.space, self.sweep.budget.evaluations, self.sweep.seeds)
-        sources = {(task.task, task.signal): evaluator.source for task, evaluator in self.evaluators.items()}
+        sources = {
+            (task.task, task.signal): evaluator.source | {"notes": list(_notes(evaluator))}
+            for task, evaluator in self.evaluators.items()
+        }
         order = [entry.name for entry in chosen]
         found = summary.summarize(whole, order, about, sources, self.sweep.compare)
         text = json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False)
@@ -372,7 +431,7 @@ class _Runner:
 
     def _program(self, chunk: _Chunk, space: Space, evaluator: SweptEvaluator) -> seeds.Seeds:
         """The method's program; its width is looked up in, or added to, plan.json."""
-        path, stem = self.folder / PLAN, _stem(chunk.entry, chunk.task)
+        path, stem = self.folder / PLAN, chunk.stem
         plan = rundir.read_json(path) if os.path.lexists(path) else {"format": FORMAT, "widths": {}}
         widths = plan.get("widths")
         if not isinstance(widths, dict) or not all(_is_width(width) for width in widths.values()):
@@ -393,8 +452,6 @@ class _Runner:
             table, about = results.unpack(rundir.read(path, _CHUNK_LIMIT))
         except ValueError as error:
             raise _unusable(path, str(error)) from error
-        if about.get("sweep") != self.hash:
-            raise rundir.RunDirError(f"{path} belongs to another sweep; move it away and run again")
         if about.get("digest") not in (None, results.digest(table)):  # chunks of early versions have none
             raise _unusable(path, "its rows have changed since it was written")
         if not chunk.fits(table):

@@ -123,3 +123,13 @@ def test_other_columns_are_refused():
     wrong = results.SCHEMA.empty_table().set_column(4, "seed", pa.array([], pa.int64()))
     with pytest.raises(ValueError, match="not those of a sweep's results"):
         results.unpack(results.pack(wrong))
+
+
+def test_a_small_file_that_would_fill_the_memory_is_refused(monkeypatch):
+    """Equal rows take next to nothing in a file."""
+    one = pa.Table.from_pylist([dict.fromkeys(results.SCHEMA.names)], schema=results.SCHEMA)
+    data = results.pack(one.take(pa.array([0] * 1000)))
+    assert len(results.unpack(data)[0]) == 1000
+    monkeypatch.setattr("nasjax.results._MOST_BYTES", 50_000)
+    with pytest.raises(ValueError, match=r"1,000 rows, .* bytes: too large for this machine's memory"):
+        results.unpack(data)

@@ -13,6 +13,7 @@ import toy_sweep
 from nasjax import results, rundir
 from nasjax.methods.random_search import RandomSearch
 from nasjax.search import Budget
+from nasjax.summary import Comparison
 from nasjax.sweep import CHUNKS, PLAN, RESULTS, SUMMARY, Entry, _chunk_size, check, run_sweep
 
 SWEEP = toy_sweep.config()
@@ -223,12 +224,18 @@ def test_a_chunk_without_a_digest_is_read(whole, copied):
     assert files(folder) == files(whole[0])
 
 
-@pytest.mark.parametrize("name", ["one-first-value-000012-000024.parquet", "one-first-value-000030-000042.parquet"])
-def test_a_chunk_under_another_name_is_refused(copied, name):
+@pytest.mark.parametrize("seeds", ["000012-000024", "000030-000042", "000000-000030", "000000-000006"])
+def test_a_chunk_under_another_name_is_refused(copied, seeds):
+    """Also one of more seeds than it holds: those would be missing without a word."""
     folder, path = copied
-    path.rename(path.with_name(name))
+    for other in (folder / CHUNKS).iterdir():
+        if other != path:
+            other.unlink()
+    path.rename(path.with_name(f"one-first-value-{seeds}.parquet"))
     sweep = dataclasses.replace(ONE, seeds=40)
-    with pytest.raises(rundir.RunDirError, match=f"{name}: its rows are of other searches than its name says"):
+    with pytest.raises(
+        rundir.RunDirError, match=rf"{seeds}\.parquet: its rows are of other searches than its name says"
+    ):
         run(folder, sweep)
 
 
@@ -285,9 +292,11 @@ def test_a_folder_in_a_files_place_is_named(copied, name):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"seeds": 0}, "seeds 0: at least 1"),
-        ({"budget": Budget(0)}, "budget.evaluations 0: at least 1"),
+        ({"seeds": 0}, "seeds 0: a whole number, at least 1"),
+        ({"budget": Budget(0)}, "budget.evaluations 0: a whole number, at least 1"),
         ({"chunk": -1}, "chunk -1"),
+        ({"seeds": "5"}, "seeds '5': a whole number"),
+        ({"compare": Comparison(measure="T1")}, "compare.measure 'T1'"),
         ({"methods": ()}, "needs methods and tasks"),
         ({"methods": SWEEP.methods[:1] * 2}, "two methods are called 'one'"),
         ({"methods": (Entry("../x", RandomSearch()),)}, r"method name '\.\./x': lower-case letters"),

@@ -22,12 +22,14 @@ class Source(NamedTuple):
       sha256: of the file, "" where unknown.
       modelled: whether its figures come from a model and nobody measured them.
       unit: of regret: "points", "nats", …; "" where unknown.
+      notes: what a person should know of it, a line each.
     """
 
     file: str
     sha256: str
     modelled: bool
     unit: str
+    notes: tuple[str, ...] = ()
 
 
 class Reached(NamedTuple):
@@ -273,7 +275,8 @@ def _place(found: dict[str, Any], name: str) -> Place:
 def _source(found: dict[str, Any]) -> Source:
     """What a table says of itself; `modelled` may name the columns that are."""
     unit = str(found.get("unit", "points"))
-    return Source(str(found.get("file", "")), str(found.get("sha256") or ""), bool(found.get("modelled")), unit)
+    notes = tuple(str(note) for note in _list(found.get("notes", []), "notes"))
+    return Source(str(found.get("file", "")), str(found.get("sha256") or ""), bool(found.get("modelled")), unit, notes)
 
 
 def _each(whole: dict[str, Any], name: str, read: Callable[[dict[str, Any], str], T]) -> list[T]:

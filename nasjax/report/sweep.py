@@ -27,6 +27,7 @@ _MEASURES = ("regret", "test")
 _RESULTS_LIMIT = 1 << 33
 _SUMMARY_LIMIT = 1 << 26
 _HASH = 12  # digits that are shown
+_MOST_NOTES = 20
 _REMEDY = "nasjax sweep makes it anew from the chunks"
 
 _STYLE = (
@@ -224,6 +225,8 @@ def _header(name: str, outcome: Outcome) -> str:
         file = f"{markup.text(source.file, 200) or 'unknown'}{digest}{badge(source)}"
         places.setdefault(file, []).append(title(place))
     rows = [("table", file if len(places) == 1 else f"{file}: {'; '.join(which)}") for file, which in places.items()]
+    notes = dict.fromkeys(note for source in outcome.sources.values() for note in source.notes)
+    rows += [("note", markup.text(note, 300)) for note in itertools.islice(notes, _MOST_NOTES)]
     return (
         f'<p class="quiet name">nasjax sweep {markup.text(name, 200)}</p>\n'
         f"<h1>{num} method{'s' * (num != 1)} on {what}</h1>\n"
@@ -256,7 +259,7 @@ def _explanations(outcome: Outcome) -> str:
         ("regret", "the best noise-free signal that can be found, less the incumbent's"),
         ("T1", "the incumbent's test value"),
         ("T2", "the best test value among all queries: what a perfect choice among them would have reported"),
-        ("at the optimum", f"share of seeds with a regret of at most {summary.OPTIMUM:g}"),
+        ("at the optimum", f"share of seeds with a regret of at most {_optima(outcome)}"),
         ("queries to x", "first query with a regret of at most x: median over seeds and the share that got there"),
         ("[95 %]", "percentile bootstrap of the mean over seeds, 10,000 resamples"),
         (
@@ -268,6 +271,12 @@ def _explanations(outcome: Outcome) -> str:
     if any(source.modelled for source in outcome.sources.values()):
         rows.append(("modelled table", "its figures come from a model; nobody has measured them"))
     return f"<h2>How to read this</h2>\n{markup.facts(rows)}"
+
+
+def _optima(outcome: Outcome) -> str:
+    """What counts as the optimum in each unit that occurs."""
+    units = dict.fromkeys(source.unit for source in outcome.sources.values())
+    return ", ".join(f"{summary.optimum_of(unit):g} {markup.text(unit, 20)}".strip() for unit in units)
 
 
 def _about(config: Mapping[str, Any]) -> str:

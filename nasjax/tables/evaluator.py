@@ -20,7 +20,7 @@ from nasjax.tables.arranging import arranged, distinct, missing, share
 from nasjax.tables.columns import Column, Columns
 from nasjax.tables.lookup import Dense, Lookup
 from nasjax.tables.opening import load
-from nasjax.tables.partial import RARE, Rows, part
+from nasjax.tables.partial import RARE, RARE_KEYED, Rows, part
 from nasjax.tables.signals import Exact, Name, Noise, Signal, offered, read_column, read_signal
 
 SIZES = ("params", "flops")
@@ -39,7 +39,7 @@ class Table:
       cost: the column of seconds; by default train_seconds of the signal's fidelity, 0 where there is none.
       complete: refuse a table that lacks an architecture of the space.
       draws: what the prior's draws are where the table lacks some: "prior", "rows" = each row equally likely, "auto" =
-        "rows" where under a tenth of the prior's draws have one.
+        "rows" where few of the prior's draws have one: under a tenth, or under a half where the space is not enumerable.
     """
 
     file: str
@@ -71,7 +71,8 @@ class Table:
         lacking = missing(space, found, len(np.unique(where.identity[signal.mean.there])))
         if self.complete and lacking:
             raise ValueError(f"{table.name}: complete=True, but {lacking}")
-        draw_rows = self.draws == "rows" or (self.draws == "auto" and bool(lacking) and share(space, found) < RARE)
+        rare = RARE if found.members is not None else RARE_KEYED
+        draw_rows = self.draws == "rows" or (self.draws == "auto" and bool(lacking) and share(space, found) < rare)
         repeats = int(used.sum()) - len(first)
         about = About(
             source={
@@ -87,6 +88,7 @@ class Table:
             rows=found if lacking or draw_rows else None,
             draw_rows=draw_rows,
             repeats=repeats,
+            named=(chosen.task or self.file.rpartition("/")[2].partition(".")[0], chosen.wanted),
         )
 
         def on_device(column: Column, otherwise: float) -> Array:
@@ -114,6 +116,7 @@ class About:
       rows: what there is, where something is missing.
       draw_rows: whether rows are drawn in place of the prior, where something is missing.
       repeats: rows that repeated an architecture with equal figures.
+      named: what the task and the signal are called where the settings do not say.
     """
 
     source: dict[str, Any]
@@ -122,6 +125,7 @@ class About:
     rows: Rows | None
     draw_rows: bool
     repeats: int
+    named: tuple[str, str]
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, About)
@@ -170,6 +174,11 @@ class TableEvaluator:
     def notes(self) -> tuple[str, ...]:
         """What a person should be told, a line each."""
         return self.about.notes
+
+    @property
+    def named(self) -> tuple[str, str]:
+        """The task and the signal by name, the file's where it has no tasks."""
+        return self.about.named
 
     def __call__(self, key: Key, archs: Arch) -> Evaluation:
         """Looks up Arch[B]; the noise on each is drawn from `key` with its canonical key folded in.
@@ -240,6 +249,7 @@ class _Chosen(NamedTuple):
     """What a search sees of a table."""
 
     task: str
+    wanted: str
     signal: Signal
     test: Column
     seconds: Column
@@ -265,6 +275,7 @@ def _chosen(table: Columns, settings: Table) -> _Chosen:
     modelled = [f"{wanted}"] if signal.modelled else []
     return _Chosen(
         task=task,
+        wanted=wanted,
         signal=signal,
         test=read_column(table, task, shown) if shown else none,
         seconds=table.column(cost, task) if cost else none,

@@ -27,12 +27,23 @@ def check_target(path: pathlib.Path) -> None:
     """Checks that a table can be written under a name.
 
     Raises:
-      ValueError: the name is taken, or ends in something else.
+      ValueError: the name is taken, or ends in something else, or there is no such folder.
     """
+    check_folder(path)
     if path.suffix not in (".parquet", ".npz"):
         raise ValueError(f"{path}: tables are written as .parquet or .npz")
     if path.exists():
         raise ValueError(f"{path} is there already; remove it, or write to another name")
+
+
+def check_folder(path: pathlib.Path) -> None:
+    """Refuses a file in a folder that is not there, before its content is computed.
+
+    Raises:
+      ValueError: there is no such folder.
+    """
+    if not path.parent.is_dir():
+        raise ValueError(f"{path.parent}: there is no such folder; make it first")
 
 
 def packed_parquet(table: Columns) -> bytes:

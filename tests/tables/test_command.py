@@ -80,7 +80,7 @@ def test_import_and_inspect(table, tmp_path):
         (("import", "nats_bnch", "x", "y.npz"), "unknown form 'nats_bnch'; did you mean nats_bench?"),
         (("import", "table", "mine.csv", "t.xls"), "t.xls: tables are written as .parquet or .npz"),
         (("import", "table", "mine.csv", "mine.npz"), "mine.npz is there already; remove it, or write to another name"),
-        (("import", "table", "mine.csv", "no/t.npz"), "no/t.npz"),
+        (("import", "table", "mine.csv", "no/t.npz"), "no: there is no such folder; make it first"),
         (("import", "nats_bench", "mine.csv", "t.npz"), "mine.csv: no directory; NATS-Bench's simple one holds"),
         (("import", "nasbench101_tfrecord", "mine.csv", "t.npz"), "mine.csv: record 0"),
         (("import", "nasbench201_npz", "mine.csv", "t.npz"), "mine.csv: damaged, or not what its name says"),
@@ -97,9 +97,15 @@ def test_mistakes_are_one_line(table, tmp_path, arguments, message):
     (tmp_path / "escape.csv").write_text(f"arch,val_acc\n{CELLS[0]},\x1b[2J\n{CELLS[1]},2\n")
     status, out, err = table(*arguments)
     assert out == ""
-    assert status in (1, REFUSED) if "no/t.npz" in arguments else status == REFUSED
+    assert status == REFUSED
     assert err.startswith("nasjax: ")
     assert message in err
     assert err.count("\n") == 1
     assert "\x1b" not in err
     assert {path.name for path in tmp_path.iterdir()} == {"mine.csv", "mine.npz", "bad.csv", "twice.csv", "escape.csv"}
+
+
+def test_a_built_tables_folder_is_asked_for_before_anything_is_trained(table, tmp_path):
+    said = "nasjax: away: there is no such folder; make it first\n"
+    assert table("build", "digits_table", "--to", "away/x.npz") == (REFUSED, "", said)
+    assert not (tmp_path / "runs").exists()
