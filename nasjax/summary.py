@@ -17,7 +17,6 @@ import pyarrow.compute
 
 from nasjax import resolved, stats, uniqueness
 from nasjax.base import Space
-from nasjax.options import nearest
 
 OPTIMUM = {"points": 1e-4, "fraction": 1e-6, "nats": 1e-6}
 """A regret up to this counts as being at the optimum, by the unit of the signal: float32 values of one row subtract to less."""
@@ -182,29 +181,6 @@ def _matrices(columns: dict[str, npt.NDArray[Any]]) -> Searches:
         np.where(np.isfinite(best), best, np.nan),
         np.cumsum(new, axis=1),
     )
-
-
-def check(compare: Comparison, methods: Sequence[str]) -> None:
-    """Refuses a comparison that the results of these methods cannot answer, before they are computed.
-
-    Raises:
-      ValueError: naming the field.
-    """
-    if compare.measure not in ("regret", "t1"):
-        raise ValueError(f"compare.measure {compare.measure!r}; 'regret' or 't1'")
-    for query in compare.at:
-        if query < 1:
-            raise ValueError(f"compare.at {query}: at least 1")
-    default = Comparison()
-    for field in ("references", "claims", "against"):
-        names = getattr(compare, field)
-        if isinstance(names, str):
-            raise ValueError(f"compare.{field} {names!r}: a tuple of names, ({names!r},)")
-        for name in names if names != getattr(default, field) else ():
-            if name not in methods:
-                close = nearest(name, methods)
-                hint = f"did you mean {close}?" if close else f"one of {', '.join(methods)}"
-                raise ValueError(f"compare.{field} {name!r} is no method of the sweep; {hint}")
 
 
 def optimum_of(unit: str) -> float:

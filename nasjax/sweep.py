@@ -24,7 +24,7 @@ import pathlib
 import re
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -32,85 +32,16 @@ import pyarrow as pa
 import pyarrow.compute
 
 from nasjax import files, interrupts, machine, resolved, results, rundir, seeds, summary
-from nasjax.base import Evaluator, MethodSettings, Space
-from nasjax.options import nearest
+from nasjax.base import Space
 from nasjax.record import FORMAT
 from nasjax.results import Best, Labels
-from nasjax.search import Budget, EvaluatorSettings
-from nasjax.summary import Comparison
+from nasjax.sweep_settings import Entry, Sweep, SweptEvaluator, TaskSettings, check, check_tasks, stem
+
+__all__ = ["Entry", "Sweep", "SweepProgress", "SweepResult", "SweptEvaluator", "TaskSettings", "check", "run_sweep"]
 
 PLAN, RESULTS, SUMMARY, CHUNKS = "plan.json", "results.parquet", "summary.json", "chunks"
 
-_NAME = re.compile(r"[a-z0-9_.+@=]+")
 _CHUNK_LIMIT = 1 << 31
-
-
-@runtime_checkable
-class TaskSettings(EvaluatorSettings, Protocol):
-    """What a sweep asks of an evaluator's settings beside `build`: how its results are called."""
-
-    @property
-    def task(self) -> str:
-        """Name of the data set or problem."""
-
-    @property
-    def signal(self) -> str:
-        """Name of what the method sees."""
-
-
-@runtime_checkable
-class SweptEvaluator(Evaluator, Protocol):
-    """What a sweep asks of a pure evaluator beside the call. Its metrics may have "validation" and "test"."""
-
-    def best(self, space: Space) -> dict[str, float]:
-        """Returns the maxima over the searchable set, "validation" of the noise-free signal and "test"; NaN if unknown."""
-
-    def searchable(self, space: Space) -> Space:
-        """Returns the space without what cannot be evaluated; `space` itself where all can."""
-
-    @property
-    def source(self) -> dict[str, Any]:
-        """Returns what the summary says of the table: "file", "sha256", "modelled", "unit"."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Entry:
-    """One method of a sweep.
-
-    Attributes:
-      name: in tables and on the command line: lower-case letters, digits and _ . + @ =
-      method: its settings.
-      seeds: of an expensive method, at most so many of the sweep's seeds; 0 = all.
-    """
-
-    name: str
-    method: MethodSettings
-    seeds: int = 0
-
-
-@dataclasses.dataclass(frozen=True)
-class Sweep:
-    """What a config returns for `nasjax sweep`.
-
-    Attributes:
-      space: where to search.
-      methods: what is compared.
-      tasks: the evaluators, one a task and signal.
-      budget: unique queries of each search.
-      seeds: searches of each method on each task, seeds 0..seeds-1.
-      compare: what is tested, and against which methods.
-      chunk: seeds a file; 0 = 1,024, or for methods that train a model what stands side by side, on CPUs 4 a device.
-      memory: bytes that a device may use; 0 = half of what there is.
-    """
-
-    space: Space
-    methods: tuple[Entry, ...]
-    tasks: tuple[TaskSettings, ...]
-    budget: Budget = Budget()
-    seeds: int = 100
-    compare: Comparison = Comparison()
-    chunk: int = 0
-    memory: int = 0
 
 
 class SweepProgress(NamedTuple):
@@ -167,7 +98,7 @@ class _Chunk(NamedTuple):
 
     @property
     def stem(self) -> str:
-        return _stem(self.entry.name, self.task.task, self.task.signal)
+        return stem(self.entry.name, self.task.task, self.task.signal)
 
     def fits(self, table: pa.Table) -> bool:
         """Whether a table has rows of all these searches, and no others."""
@@ -208,7 +139,7 @@ def run_sweep(
     with interrupts.raised() as watch:
         evaluators = [_built(task, sweep.space) for task in sweep.tasks]
         sweep = dataclasses.replace(sweep, tasks=tuple(map(_named, sweep.tasks, evaluators)))
-        _check_tasks(sweep.tasks)
+        check_tasks(sweep.tasks)
         with rundir.claimed(folder, identity) as notes:
             for note in dict.fromkeys([*notes, *itertools.chain.from_iterable(map(_notes, evaluators))]):
                 (on_note or (lambda line: None))(note)
@@ -227,51 +158,6 @@ def run_sweep(
             found = runner.finish(there, chosen, name)
             rundir.log(folder, {"event": "finish", "time": time.time()})
             return SweepResult(folder, len(missing), len(there), found)
-
-
-def check(sweep: Sweep, methods: Sequence[str] = ()) -> list[Entry]:
-    """Returns the methods that are meant, in the sweep's order.
-
-    Raises:
-      ValueError: a setting is out of range, two methods or tasks have one name, or a name is unknown.
-    """
-    for what, number in (("seeds", sweep.seeds), ("budget.evaluations", sweep.budget.evaluations)):
-        if type(number) is not int or not 1 <= number < 1 << 31:
-            raise ValueError(f"{what} {number!r}: a whole number, at least 1")
-    for what, number in (("chunk", sweep.chunk), ("memory", sweep.memory)):
-        if type(number) is not int or number < 0:
-            raise ValueError(f"{what} {number!r}: a whole number, at least 0")
-    names = [entry.name for entry in sweep.methods]
-    for number, entry in enumerate(sweep.methods):
-        if not _NAME.fullmatch(entry.name):
-            raise ValueError(f"method name {entry.name!r}: lower-case letters, digits and _ . + @ = are allowed")
-        if entry.seeds < 0:
-            raise ValueError(f"method {entry.name}: seeds {entry.seeds}; at least 0")
-        if entry.name in names[:number]:
-            raise ValueError(f"two methods are called {entry.name!r}")
-    if not names or not sweep.tasks:
-        raise ValueError("a sweep needs methods and tasks")
-    _check_tasks([task for task in sweep.tasks if task.task and task.signal])  # the others get their names later
-    summary.check(sweep.compare, names)
-    unknown = [name for name in methods if name not in names]
-    if unknown:
-        close = nearest(unknown[0], names)
-        raise ValueError(
-            f"unknown method {unknown[0]!r}; " + (f"did you mean {close}?" if close else f"one of {', '.join(names)}")
-        )
-    return [entry for entry in sweep.methods if not methods or entry.name in methods]
-
-
-def _check_tasks(tasks: Sequence[TaskSettings]) -> None:
-    pairs = [(task.task, task.signal) for task in tasks]
-    if len(set(pairs)) < len(pairs):
-        raise ValueError("each pair of task and signal once in a sweep")
-    stems: dict[str, tuple[str, str]] = {}
-    for pair in pairs:
-        other = stems.setdefault(_stem("", *pair), pair)
-        if other != pair:
-            both = [f"task {task!r} with signal {signal!r}" for task, signal in (other, pair)]
-            raise ValueError(f"{' and '.join(both)} would have the same file names; rename one of them")
 
 
 def _fixed(sweep: Sweep) -> resolved.Plain:
@@ -308,11 +194,6 @@ def _notes(evaluator: SweptEvaluator) -> Sequence[str]:
     return notes
 
 
-def _stem(method: str, task: str, signal: str) -> str:
-    """What the names of a method's and task's chunks begin with."""
-    return "-".join([method, *(re.sub(r"[^A-Za-z0-9_.@+=]", "_", text) for text in (task, signal))])
-
-
 def _plan(sweep: Sweep, chosen: Sequence[Entry], folder: pathlib.Path) -> tuple[list[_Chunk], list[_Chunk]]:
     """The chunks that are there and hold seeds asked for, and those that are missing, task after task.
 
@@ -321,7 +202,7 @@ def _plan(sweep: Sweep, chosen: Sequence[Entry], folder: pathlib.Path) -> tuple[
     there, missing = [], []
     names = {path.name for path in folder.glob("*.parquet")}
     for entry, task in itertools.product(chosen, sweep.tasks):
-        pattern = re.compile(re.escape(_stem(entry.name, task.task, task.signal)) + r"-(\d+)-(\d+)\.parquet")
+        pattern = re.compile(re.escape(stem(entry.name, task.task, task.signal)) + r"-(\d+)-(\d+)\.parquet")
         found = [_Chunk(entry, task, *map(int, match.groups())) for match in map(pattern.fullmatch, names) if match]
         named = (chunk for chunk in found if chunk.file in names and chunk.start < chunk.stop)  # others are not ours
         found = sorted(named, key=lambda chunk: chunk.start)

@@ -102,9 +102,9 @@ def test_the_optimum_is_a_matter_of_the_unit():
 )
 def test_comparisons_that_no_result_could_answer_are_refused(change, message):
     methods = ["cem", "random_search"]
-    summary.check(Comparison(at=(1, 5)), methods)  # the default references need not be there
+    check_comparison(Comparison(at=(1, 5)), methods)  # the default references need not be there
     with pytest.raises(ValueError, match=message):
-        summary.check(Comparison(**change), methods)
+        check_comparison(Comparison(**change), methods)
 
 
 def test_ranks_tests_and_their_correction():

@@ -1,0 +1,159 @@
+"""What a sweep is: methods, tasks, seeds and comparisons, and which of them are refused before anything runs."""
+
+import dataclasses
+import re
+from collections.abc import Sequence
+from typing import Any, Protocol, runtime_checkable
+
+from nasjax.base import Evaluator, MethodSettings, Space
+from nasjax.options import nearest
+from nasjax.search import Budget, EvaluatorSettings
+from nasjax.summary import Comparison
+
+_NAME = re.compile(r"[a-z0-9_.+@=]+")
+
+
+@runtime_checkable
+class TaskSettings(EvaluatorSettings, Protocol):
+    """What a sweep asks of an evaluator's settings beside `build`: how its results are called."""
+
+    @property
+    def task(self) -> str:
+        """Name of the data set or problem."""
+
+    @property
+    def signal(self) -> str:
+        """Name of what the method sees."""
+
+
+@runtime_checkable
+class SweptEvaluator(Evaluator, Protocol):
+    """What a sweep asks of a pure evaluator beside the call. Its metrics may have "validation" and "test"."""
+
+    def best(self, space: Space) -> dict[str, float]:
+        """Returns the maxima over the searchable set, "validation" of the noise-free signal and "test"; NaN if unknown."""
+
+    def searchable(self, space: Space) -> Space:
+        """Returns the space without what cannot be evaluated; `space` itself where all can."""
+
+    @property
+    def source(self) -> dict[str, Any]:
+        """Returns what the summary says of the table: "file", "sha256", "modelled", "unit"."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """One method of a sweep.
+
+    Attributes:
+      name: in tables and on the command line: lower-case letters, digits and _ . + @ =
+      method: its settings.
+      seeds: of an expensive method, at most so many of the sweep's seeds; 0 = all.
+    """
+
+    name: str
+    method: MethodSettings
+    seeds: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Sweep:
+    """What a config returns for `nasjax sweep`.
+
+    Attributes:
+      space: where to search.
+      methods: what is compared.
+      tasks: the evaluators, one a task and signal.
+      budget: unique queries of each search.
+      seeds: searches of each method on each task, seeds 0..seeds-1.
+      compare: what is tested, and against which methods.
+      chunk: seeds a file; 0 = 1,024, or for methods that train a model what stands side by side, on CPUs 4 a device.
+      memory: bytes that a device may use; 0 = half of what there is.
+    """
+
+    space: Space
+    methods: tuple[Entry, ...]
+    tasks: tuple[TaskSettings, ...]
+    budget: Budget = Budget()
+    seeds: int = 100
+    compare: Comparison = Comparison()
+    chunk: int = 0
+    memory: int = 0
+
+
+def check(sweep: Sweep, methods: Sequence[str] = ()) -> list[Entry]:
+    """Returns the methods that are meant, in the sweep's order.
+
+    Raises:
+      ValueError: a setting is out of range, two methods or tasks have one name, or a name is unknown.
+    """
+    for what, number in (("seeds", sweep.seeds), ("budget.evaluations", sweep.budget.evaluations)):
+        if type(number) is not int or not 1 <= number < 1 << 31:
+            raise ValueError(f"{what} {number!r}: a whole number, at least 1")
+    for what, number in (("chunk", sweep.chunk), ("memory", sweep.memory)):
+        if type(number) is not int or number < 0:
+            raise ValueError(f"{what} {number!r}: a whole number, at least 0")
+    names = [entry.name for entry in sweep.methods]
+    for number, entry in enumerate(sweep.methods):
+        if not _NAME.fullmatch(entry.name):
+            raise ValueError(f"method name {entry.name!r}: lower-case letters, digits and _ . + @ = are allowed")
+        if entry.seeds < 0:
+            raise ValueError(f"method {entry.name}: seeds {entry.seeds}; at least 0")
+        if entry.name in names[:number]:
+            raise ValueError(f"two methods are called {entry.name!r}")
+    if not names or not sweep.tasks:
+        raise ValueError("a sweep needs methods and tasks")
+    check_tasks([task for task in sweep.tasks if task.task and task.signal])  # the others get their names later
+    check_comparison(sweep.compare, names)
+    unknown = [name for name in methods if name not in names]
+    if unknown:
+        close = nearest(unknown[0], names)
+        raise ValueError(
+            f"unknown method {unknown[0]!r}; " + (f"did you mean {close}?" if close else f"one of {', '.join(names)}")
+        )
+    return [entry for entry in sweep.methods if not methods or entry.name in methods]
+
+
+def check_tasks(tasks: Sequence[TaskSettings]) -> None:
+    """Refuses tasks whose results would go by one name.
+
+    Raises:
+      ValueError: naming both.
+    """
+    pairs = [(task.task, task.signal) for task in tasks]
+    if len(set(pairs)) < len(pairs):
+        raise ValueError("each pair of task and signal once in a sweep")
+    stems: dict[str, tuple[str, str]] = {}
+    for pair in pairs:
+        other = stems.setdefault(stem("", *pair), pair)
+        if other != pair:
+            both = [f"task {task!r} with signal {signal!r}" for task, signal in (other, pair)]
+            raise ValueError(f"{' and '.join(both)} would have the same file names; rename one of them")
+
+
+def check_comparison(compare: Comparison, methods: Sequence[str]) -> None:
+    """Refuses a comparison that the results of these methods cannot answer, before they are computed.
+
+    Raises:
+      ValueError: naming the field.
+    """
+    if compare.measure not in ("regret", "t1"):
+        raise ValueError(f"compare.measure {compare.measure!r}; 'regret' or 't1'")
+    for query in compare.at:
+        if query < 1:
+            raise ValueError(f"compare.at {query}: at least 1")
+    default = Comparison()
+    for field in ("references", "claims", "against"):
+        names = getattr(compare, field)
+        if isinstance(names, str):
+            raise ValueError(f"compare.{field} {names!r}: a tuple of names, ({names!r},)")
+        for name in names if names != getattr(default, field) else ():
+            if name not in methods:
+                close = nearest(name, methods)
+                hint = f"did you mean {close}?" if close else f"one of {', '.join(methods)}"
+                raise ValueError(f"compare.{field} {name!r} is no method of the sweep; {hint}")
+
+
+def stem(method: str, task: str, signal: str) -> str:
+    """Returns what the names of a method's and task's chunks begin with."""
+    return "-".join([method, *(re.sub(r"[^A-Za-z0-9_.@+=]", "_", text) for text in (task, signal))])
