@@ -104,6 +104,7 @@ RULES = {
         "nasjax.search",
         "nasjax.seeds",
         "nasjax.summary",
+        "nasjax.sweep_settings",
     ),
     "nasjax.sweep_command": (
         "nasjax.config_files",

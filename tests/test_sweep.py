@@ -15,6 +15,7 @@ from nasjax.methods.random_search import RandomSearch
 from nasjax.search import Budget
 from nasjax.summary import Comparison
 from nasjax.sweep import CHUNKS, PLAN, RESULTS, SUMMARY, Entry, _chunk_size, check, run_sweep
+from nasjax.sweep_settings import check_comparison
 
 SWEEP = toy_sweep.config()
 ONE = dataclasses.replace(SWEEP, methods=SWEEP.methods[:1], tasks=SWEEP.tasks[:1])
@@ -311,6 +312,24 @@ def test_bad_sweeps_are_refused(changes, message, tmp_path):
     with pytest.raises(ValueError, match=message):
         run(tmp_path / "bad", dataclasses.replace(SWEEP, **changes))
     assert not (tmp_path / "bad").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"measure": "T1"}, r"compare\.measure 'T1'; 'regret' or 't1'"),
+        ({"at": (10, 0)}, r"compare\.at 0: at least 1"),
+        ({"references": "cem"}, r"compare\.references 'cem': a tuple of names, \('cem',\)"),
+        ({"references": ("cemm",)}, r"compare\.references 'cemm' is no method of the sweep; did you mean cem\?"),
+        ({"claims": ("ours",)}, r"compare\.claims 'ours' is no method of the sweep; one of cem, random_search"),
+        ({"against": ("cem", "random")}, r"compare\.against 'random' is no method of the sweep; did you mean"),
+    ],
+)
+def test_comparisons_that_no_result_could_answer_are_refused(change, message):
+    methods = ["cem", "random_search"]
+    check_comparison(Comparison(at=(1, 5)), methods)  # the default references need not be there
+    with pytest.raises(ValueError, match=message):
+        check_comparison(Comparison(**change), methods)
 
 
 def test_methods_by_name():
