@@ -33,7 +33,7 @@ class Config(NamedTuple):
 
 _KINDS = {
     "search": "nasjax.search.Search",
-    "sweep": "nasjax.sweep.Sweep",
+    "sweep": "nasjax.sweep_settings.Sweep",
     "table build": "nasjax.table_build.TableBuild",
 }
 """What `config()` returns, by the command that runs it."""
