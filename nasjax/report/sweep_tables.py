@@ -3,7 +3,6 @@
 A difference is called one only where its test says so after Holm's correction; numbers alone are not set off.
 """
 
-import itertools
 import math
 import re
 from collections.abc import Sequence
@@ -114,12 +113,15 @@ def badge(source: Source, text: str = "modelled table") -> str:
 
 
 def markdown(outcome: Outcome) -> str:
-    """Returns a table for each place and number of queries, as GitHub's Markdown; methods in the summary's order."""
+    """Returns a table for each place and number of queries, then its claims, as GitHub's Markdown; in the summary's order."""
     parts = []
-    for place, queries in itertools.product(outcome.sources, reversed(outcome.counts)):
-        rows = _rows(outcome, place, queries)
-        if rows:
-            parts.append(_markdown_table(outcome, place, queries, rows))
+    for place in outcome.sources:
+        counts = reversed(outcome.counts)
+        tables = ((queries, _rows(outcome, place, queries)) for queries in counts)
+        parts += [_markdown_table(outcome, place, queries, rows) for queries, rows in tables if rows]
+        claims = [test for test in outcome.tests if test.place == place and test.family == "claim"]
+        for method in dict.fromkeys(test.method for test in claims):
+            parts.append(_markdown_claims(outcome, place, [test for test in claims if test.method == method]))
     return "\n\n".join(parts) + "\n"
 
 
@@ -152,6 +154,30 @@ def _markdown_table(outcome: Outcome, place: Place, queries: int, rows: Sequence
             cells.append("reference" if row.method == reference else _against(against.get(row.method)))
         lines.append(_line(cells))
     return "\n".join(lines)
+
+
+def _markdown_claims(outcome: Outcome, place: Place, claims: Sequence[Test]) -> str:
+    """One method's differences from those that it is claimed to be better than, a row for each number of queries."""
+    others = list(dict.fromkeys(test.reference for test in claims))
+    found = {(test.queries, test.reference): test for test in claims}
+    places = decimals([test.high - test.low for test in claims])
+    measure = "T1" if claims[0].measure == "t1" else "regret"
+    heading = f"**{_cell(place.task)}, {_cell(place.signal)}**: {measure} of {_cell(claims[0].method)} minus that of the others "
+    heading += "[95 %], Holm's correction over them"
+    heading += ", **modelled table**" if outcome.sources[place].modelled else ""
+    lines = [heading, "", _line(["queries", *map(_cell, others)]), _line(["---:"] * (len(others) + 1))]
+    for queries in dict.fromkeys(test.queries for test in claims):
+        row = (found.get((queries, other)) for other in others)
+        lines.append(_line([f"{queries:,}", *(_difference(test, places) for test in row)]))
+    return "\n".join(lines)
+
+
+def _difference(test: Test | None, places: int) -> str:
+    """With its interval, and p after the correction."""
+    if test is None:
+        return _NONE
+    shown, low, high = (fixed(x, places, signed=True) for x in (test.difference, test.low, test.high))
+    return f"{shown} [{low}, {high}], p = {p_value(test.p_holm)}".replace("p = \u2264", "p \u2264")
 
 
 def _against(test: Test | None) -> str:

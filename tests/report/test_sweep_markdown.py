@@ -65,6 +65,23 @@ def test_a_claim_that_fails_is_said():
     assert "Against" not in shown
 
 
+def test_claims_in_markdown_by_hand():
+    tests = [
+        comparison("a", -0.2, p, family="claim", reference=other, queries=queries, ci95=[-0.25, -0.15])
+        for queries, p, other in ((50, 3e-5, "cem"), (50, 0.2, "b"), (100, 0.04, "cem"))
+    ]
+    tests.append(comparison("a", -0.2, 0.01))
+    text = markdown(make_summary([row(name, queries=n) for name in ("a", "b", "cem") for n in (50, 100)], tests))
+    assert text.endswith(
+        "\n\n**t, s**: regret of a minus that of the others [95 %], Holm's correction over them\n\n"
+        "| queries | cem | b |\n"
+        "| ---: | ---: | ---: |\n"
+        "| 50 | \u22120.200 [\u22120.250, \u22120.150], p = 3e-05 | \u22120.200 [\u22120.250, \u22120.150], p = 0.200 |\n"
+        "| 100 | \u22120.200 [\u22120.250, \u22120.150], p = 0.040 | \u2013 |\n"
+    )
+    assert "Holm's correction over them" not in markdown(make_summary([row("a"), row("cem")], tests[-1:]))
+
+
 def test_numbers():
     assert [sweep_tables.percent(x) for x in (0, 1, 0.5, 0.0004, 0.9996, 0.974, NONE)] == (
         ["0 %", "100 %", "50 %", "0.1 %", "99.9 %", "97 %", "\u2013"]
