@@ -8,7 +8,7 @@ smoothing and batch norm in training mode on one fixed batch; ours as one progra
 turns within a round. Prints one Markdown table: CPU milliseconds per training step of one child (median, smallest and
 largest round), the ratio to PyTorch's channels_last, compile time apart (CPU seconds of JAX; the C++ layers are
 compiled once for all programs and not counted), and what a step costs with the compilation spread over `SEARCH_STEPS`
-child-steps. PyTorch is optional: `pip install "nasjax[bench]"`.
+child-steps. PyTorch is optional: `pip install -e ".[bench]"`.
 """
 
 import argparse

@@ -59,8 +59,9 @@ def retrained(specs: list[str], seeds: list[int]) -> list[dict[str, float]]:
     keys = [evaluation_key(jax.random.key(r), search.space.canonical_key(a)) for r, a in zip(runs, archs, strict=True)]
     children.population.chunk = search.method.batch  # the width of the searches, hence their program
     scores = children.evaluate(together, jnp.stack(keys)).metrics
-    means = {name: np.asarray(scores[name]).reshape(-1, RETRAININGS).mean(1) for name in SCORES}
-    return [{name: float(means[name][row]) for name in SCORES} for row in range(len(specs))]
+    each = {name: np.asarray(scores[name], np.float64).reshape(-1, RETRAININGS) for name in SCORES}
+    figures = {name: values.mean(1) for name, values in each.items()} | {"val_ce_sd": each["val_ce"].std(1, ddof=1)}
+    return [{name: float(values[row]) for name, values in figures.items()} for row in range(len(specs))]
 
 
 def gains(records: list[Any], column: str) -> np.ndarray:
@@ -112,6 +113,11 @@ def main() -> None:
     for arm in COMPARED:
         means = {name: np.mean([r[name] for r in best[arm]]) for name in SCORES}
         print(f"{arm}: test cross-entropy {means['test_ce']:.4f} nats, test accuracy {100 * means['test_acc']:.2f} %")
+    every = [result for arm in COMPARED for result in best[arm]]
+    own = np.sqrt(np.mean([result["val_ce_sd"] ** 2 for result in every]))
+    found = np.array([r.reward[r.best] for arm in COMPARED for r in records[arm]], np.float64)
+    lost = (found + [result["val_ce"] for result in every]).mean()
+    print(f"A training's own deviation {own:.3f} nats; the bests lost {lost:.3f} nats of reward when trained again")
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ searches per CPU-second, with the compilation too; then what was found. Figures 
 each of which takes as long as the others. Ends with 1 where ours and plain Python differ by more than three standard errors
 in what they find: then they are not the same methods.
 
-syne-tune is optional: `pip install "nasjax[bench]"`.
+syne-tune is optional: `pip install -e ".[bench]"`.
 """
 
 import argparse
@@ -378,7 +378,7 @@ def main() -> None:
         raise SystemExit(f"{error}") from error
     compared = cases(evaluator, looked_up(evaluator), arguments.quick, arguments.width)
     syne_tune = (
-        importlib.metadata.version("syne-tune") if has_syne_tune() else 'not installed: pip install "nasjax[bench]"'
+        importlib.metadata.version("syne-tune") if has_syne_tune() else 'not installed: pip install -e ".[bench]"'
     )
     with tempfile.TemporaryDirectory() as cache:
         jax.config.update("jax_compilation_cache_dir", cache)

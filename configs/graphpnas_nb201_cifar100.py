@@ -4,7 +4,7 @@
 write `none`, which the exploring phase does not draw. The signal is one of the 200-epoch runs, drawn once for each cell.
 
 Expected: about 33 CPU-seconds a search. The official logs end at 73.345 (5 runs).
-NASJAX_DATA names the folder with nasbench201.npz.
+Figures: docs/nasbench201_graphpnas.md. NASJAX_DATA names the folder with nasbench201.npz.
 """
 
 from nasjax.methods.graphpnas import GraphPNAS

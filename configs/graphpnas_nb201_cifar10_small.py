@@ -3,7 +3,7 @@
 Real children on a part of CIFAR-10's training images, scaled down to 16x16: a proxy that ends in half an hour, not a
 result on CIFAR-10. `nasjax data prepare cifar10` makes the images ready. Both phases leave the operation `none` out.
 
-Expected: under 30 minutes on 2 cores. Figures: docs/cifar10_small.md.
+Expected: half an hour on 2 cores. Figures: docs/cifar10_small.md.
 """
 
 from nasjax.methods.graphpnas import GraphPNAS

@@ -1,8 +1,8 @@
 """The controls on NAS-Bench-101's cells, modelled accuracies.    nasjax sweep nb101_controls
 
 150 unique queries told the modelled validation accuracy of one run, and of the mean of three. The official test accuracies are
-not in this table: all figures are those of a *modelled table*, and say so. With the official file imported
-(`nasjax table import nasbench101_tfrecord …`) and named here the same command gives official figures.
+not in this table: all figures are those of a *modelled table*, and say so. For official figures, import the official file
+(`nasjax table import nasbench101_tfrecord …`) and name it here, with the signal `val_acc@108:run` in place of the modelled ones.
 
 NASJAX_DATA names the folder with nasbench101.npz. Figures: docs/nasbench101_controls.md.
 """

@@ -4,7 +4,7 @@ Both objectives, 100 queries of cells without `none`, 12-epoch signal. `reinforc
 entropy, two temperatures, 100 seeds each (--methods of 18 names). `elite`: three learning rates, two temperatures, 20 seeds.
 The setting of least mean regret is the baseline's elsewhere.
 
-Expected: a quarter of a CPU-second a search of `reinforce`, near a CPU-minute of `elite`. Figures: docs/reinforce_rnn.md.
+Expected: a quarter of a CPU-second a search of `reinforce`, near a CPU-minute of `elite`. Not run to its end yet.
 NASJAX_DATA names the folder with nasbench201.npz.
 """
 

@@ -7,9 +7,10 @@ A build's run directory holds
     seed-S.npz     results of seed S so far: rows 0..done-1 of `order`; rewritten after each chunk, atomically
     events.jsonl   clock, seconds, memory
 
-Seed S has the run key `jax.random.key(S)`, as a search of that seed, so a row is what such a search would have seen. The
-classes of equal networks are trained once each, by their smallest member, in one fixed random order: a build that has not
-ended is a uniform sample of the space.
+Seed S has the run key `jax.random.key(S)`, into which each network's key is folded as in a search; a search's own run key
+is another (`nasjax.scan.RUN`), so a row is one more training of the kind that a search would have seen. The classes of equal
+networks are trained once each, by their smallest member, in one fixed random order: a build that has not ended is a uniform
+sample of the space.
 """
 
 import dataclasses

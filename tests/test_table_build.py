@@ -27,7 +27,7 @@ def whole(tmp_path_factory):
     return folder, run_build(BUILD, folder, on_chunk=progress.append), progress
 
 
-def test_every_network_once_a_seed_with_the_rewards_of_a_search(whole):
+def test_every_network_once_a_seed_with_the_rewards_of_that_run_key(whole):
     """26 classes in chunks of 7; a row is what the evaluator says with the run key of that seed."""
     _, seeds, progress = whole
     assert [(p.seed, p.done, p.networks) for p in progress] == [

@@ -1,7 +1,7 @@
 """What methods share when they ask: a phase of the prior, then candidates, and the prior again where none is left.
 
-The prior's draws of a step come from the same key in every method. So methods of equal batch, given the same seed, draw
-the same architectures at equal steps, random search among them: their comparison is paired.
+The prior's draws of a step come from the same key in every method that asks here. So methods of equal batch, given the same seed,
+draw the same architectures at equal steps, random search among them: their comparison is paired.
 """
 
 import jax

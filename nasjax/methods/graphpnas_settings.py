@@ -24,9 +24,9 @@ class Settings:
     | RandWire (ours) | 120 | 8 | 5 | 15 | 50 |
 
     Attributes:
-      fidelity: what the fields below mean that say "by fidelity" and are None. "paper": see the module. "code": besides
+      fidelity: what the fields below mean that say "by fidelity" and are None. "paper": the published method. "code": besides
         `none_label="code"`, `dedupe="encoding"`, `count_repeats=True`. "improved": `objective="nll"`,
-        `prior_smoothing=0.1`, `screen="ridge"`; provisional, no ablation has decided yet.
+        `prior_smoothing=0.1`, `screen="gp"`.
       batch: architectures a step.
       explore_iters: steps that draw from the space's prior.
       elite: M, number of best architectures that train the generator.
