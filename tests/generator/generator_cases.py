@@ -169,3 +169,22 @@ def random_graphs(alphabet, num, seed, sizes=None):
         nodes = rng.choice(kinds, size=alphabet.num_nodes)
         found.append((edges, nodes, sizes[i % len(sizes)] if sizes else alphabet.num_nodes))
     return found
+
+
+SLOW_CASES = {
+    "code": tiny(TOY, none_label="code"),
+    "nodes and edges": tiny(Alphabet(4, node_labels=3, edge_labels=3)),
+    "label input": tiny(Alphabet(5, node_labels=4, stop_label=3, first_labelled=1), node_label_input=True),
+    "after edges": tiny(Alphabet(4, node_labels=3, edge_labels=3), label_after_edges=True, node_label_input=True),
+    "masked": tiny(Alphabet(4, node_labels=4, edge_labels=5, masked_nodes=(1, 3), masked_edges=(2, 3))),
+    "forced": tiny(Alphabet(4, node_labels=2, edge_labels=5, masked_edges=(0, 3))),
+    "chain": tiny(CHAIN, node_label_input=True),
+    "one round": GeneratorConfig(
+        Alphabet(4, node_labels=3), hidden=7, rounds=1, mixture=1, attention=1, label_after_edges=True
+    ),
+}
+
+
+@functools.partial(quick_jit, static_argnums=1)
+def teacher_forced(params, config, rows):
+    return generator.teacher_forced(params, config, rows)

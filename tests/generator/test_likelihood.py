@@ -1,4 +1,4 @@
-"""The graph generator: numbers known beforehand, the slow form, causality, gradients, parameters, refusals."""
+"""Likelihoods, losses and their gradients: numbers known beforehand, the slow form, causality, finite differences."""
 
 import dataclasses
 import functools
@@ -9,12 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import scipy.stats
 import slow_generator as slow
 from generator_cases import (
-    CHAIN,
     NB101,
     NB201,
+    SLOW_CASES,
     TOY,
     cell,
     from_params,
@@ -26,6 +25,7 @@ from generator_cases import (
     sizes,
     slow_evaluate,
     stack,
+    teacher_forced,
     tiny,
     to_params,
     tril,
@@ -34,13 +34,6 @@ from generator_cases import (
 from nasjax import generator
 from nasjax.base import Alphabet
 from nasjax.generator import GeneratorConfig
-
-
-@pytest.fixture
-def x64():
-    with jax.enable_x64(True):
-        yield
-
 
 NB201_FACTS = {  # log p(A), label term and loss without the mask, the same two with it, log p(G) with it
     (3, 3, 3, 3, 3, 3): (-4.1610125047, -10.5626181266, 1.0758184600, -9.0071324048, 0.9787060998, -13.1681449095),
@@ -163,20 +156,6 @@ def test_zero_parameters_by_hand():
     np.testing.assert_allclose(found["loss"][0], 0.75 * ln2 + 0.5 * math.log(5), atol=1e-12)
 
 
-SLOW_CASES = {
-    "code": tiny(TOY, none_label="code"),
-    "nodes and edges": tiny(Alphabet(4, node_labels=3, edge_labels=3)),
-    "label input": tiny(Alphabet(5, node_labels=4, stop_label=3, first_labelled=1), node_label_input=True),
-    "after edges": tiny(Alphabet(4, node_labels=3, edge_labels=3), label_after_edges=True, node_label_input=True),
-    "masked": tiny(Alphabet(4, node_labels=4, edge_labels=5, masked_nodes=(1, 3), masked_edges=(2, 3))),
-    "forced": tiny(Alphabet(4, node_labels=2, edge_labels=5, masked_edges=(0, 3))),
-    "chain": tiny(CHAIN, node_label_input=True),
-    "one round": GeneratorConfig(
-        Alphabet(4, node_labels=3), hidden=7, rounds=1, mixture=1, attention=1, label_after_edges=True
-    ),
-}
-
-
 @pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize(
     ("case", "form"),
@@ -199,11 +178,6 @@ def test_equal_to_the_slow_form(case, form):
         np.testing.assert_allclose(found[name], [w[name] for w in wanted], rtol=0, atol=1e-10, err_msg=name)
     np.testing.assert_allclose(found["nll"], -found["log_prob"], rtol=0, atol=1e-12)
     jax.tree.map(np.testing.assert_array_equal, parts(to_params(p), config, stack(dirty)), found)
-
-
-@functools.partial(quick_jit, static_argnums=1)
-def teacher_forced(params, config, rows):
-    return generator.teacher_forced(params, config, rows)
 
 
 @functools.partial(quick_jit, static_argnums=(1, 3))
@@ -303,151 +277,6 @@ def test_gradients_are_finite_differences_of_the_slow_form(case):
                     assert found == pytest.approx(slope, rel=1e-5, abs=1e-9), (name, which, place, wanted)
 
 
-MASKED = tiny(Alphabet(4, node_labels=3, edge_labels=4, masked_edges=(0, 3), masked_nodes=(2,)))
-MASKED_ROWS = rows_of(tril((1, 2, 2, 1, 1, 2), 4), (0, 1, 1, 0))
-
-
-def masked_params(factor=1.0):
-    p = slow.random_params(sizes(MASKED), 14)
-    return jax.tree.map(lambda x: x * factor, to_params(p, np.float32))
-
-
-def is_finite(tree):
-    return all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(tree))
-
-
-def is_zero(tree):
-    return not any(np.asarray(leaf).any() for leaf in jax.tree.leaves(tree))  # NaN counts as true
-
-
-def test_what_is_masked_gives_zero_gradients():
-    """Forced edges leave the edge heads alone, a single node teaches no edges; never NaN."""
-    _, gradient = losses_and_gradients(masked_params(), MASKED, MASKED_ROWS, jnp.float32(1))
-    assert is_finite(gradient)
-    assert is_zero((gradient.edge, gradient.mixture))
-    for label in (0, 3):  # their logits have no say
-        assert is_zero((gradient.label[2].weight[..., label], gradient.label[2].bias[..., label]))
-    assert np.all(gradient.label[2].bias[:, 1] != 0)
-    assert is_zero(gradient.node[2].bias[:, 2])
-    single = MASKED_ROWS._replace(size=jnp.int32(1))
-    losses, gradient = losses_and_gradients(masked_params(), MASKED, single, jnp.float32(1))
-    assert np.all(losses > 0)
-    assert is_finite(gradient)
-    assert is_zero((gradient.edge, gradient.mixture, gradient.label))
-
-
-@pytest.mark.parametrize(("edges", "size"), [((1, 2, 2, 1, 1, 2), 4), ((0,) * 6, 4), ((0,) * 6, 0)])
-def test_a_dead_row_teaches_nothing(edges, size):
-    """An archive that is not full yet may hold zeros, whatever the alphabet; their weight is 0."""
-    rows = rows_of(tril(edges, 4), size=size)
-    losses, gradient = losses_and_gradients(masked_params(), MASKED, rows, jnp.float32(0))
-    assert np.all(losses == 0)
-    assert is_zero(gradient)
-
-
-@pytest.mark.parametrize(
-    ("edges", "nodes"),
-    [
-        ((1, 1, 1, 1, 1, 3), (0, 1, 1, 0)),
-        ((1, 1, 1, 1, 1, 0), (0, 1, 1, 0)),
-        ((1, 1, 1, 1, 1, 4), (0, 1, 1, 0)),
-        ((1, 1, 1, 1, 1, 1), (0, 1, 2, 0)),
-        ((1, 1, 1, 1, 1, 1), (0, 1, 3, 0)),
-    ],
-)
-def test_outside_the_support(edges, nodes):
-    """No probability, an infinite loss, and a gradient that is zero."""
-    rows = rows_of(tril(edges, 4), nodes)
-    assert parts(masked_params(), MASKED, stack([rows]), ("log_prob",))["log_prob"][0] == -math.inf
-    losses, gradient = losses_and_gradients(masked_params(), MASKED, rows, jnp.float32(1))
-    assert np.all(losses == math.inf)
-    assert is_zero(gradient)
-
-
-def test_extreme_logits_stay_finite():
-    losses, gradient = losses_and_gradients(masked_params(30), MASKED, MASKED_ROWS, jnp.float32(1))
-    assert np.all((losses > 10) & (losses < math.inf))
-    assert is_finite(gradient)
-
-
-@pytest.mark.usefixtures("x64")
-def test_precision_is_that_of_the_parameters():
-    for dtype in (np.float32, np.float64):
-        params, weight = to_params(slow.random_params(sizes(MASKED), 14), dtype), jnp.float32(1)
-        for function in (generator.log_prob, functools.partial(generator.loss, weight=weight)):
-            found = jax.eval_shape(lambda p, function=function: function(p, MASKED, rows=MASKED_ROWS), params)
-            assert found.dtype == dtype
-
-
-def test_parameter_counts():
-    key = jax.random.key(0)
-    for alphabet, total, project, node, label in (
-        (NB101, 107_569, 136, 1_325, 0),
-        (NB201, 107_533, 100, 0, 1_325),
-        (TOY, 107_492, 84, 0, 1_300),
-    ):
-        params = jax.eval_shape(functools.partial(generator.init, config=GeneratorConfig(alphabet)), key)
-        counts = [sum(leaf.size for leaf in jax.tree.leaves(part)) for part in params]
-        assert counts == [project, 103_208, 1_450, 1_450, node, label, 0]
-        assert generator.num_parameters(params) == total
-    per_round = [sum(leaf.size // 7 for leaf in layer) for layer in params.rounds]
-    assert per_round == [1_176, 600, 6_272, 3_096, 1_800, 1_800]
-    config = GeneratorConfig(NB101, node_label_input=True, label_after_edges=True)
-    extended = jax.eval_shape(functools.partial(generator.init, config=config), key)
-    assert generator.num_parameters(extended) == 107_569 + 5 * 24
-
-
-def test_initial_weights():
-    """PyTorch's defaults: U(-1, 1) / sqrt(fan-in), the GRU's by H also in its biases; nothing shared between layers."""
-    config = GeneratorConfig(Alphabet(5, node_labels=4, edge_labels=3), hidden=32, rounds=40)
-    params = quick_jit(generator.init, static_argnums=1)(jax.random.key(1), config)
-    fan_in = {"inp": 5, "W1": 64, "W2": 32, "V1": 64, "V2": 128, "GRU_i": 32, "GRU_h": 32}
-    pooled, everything = {}, []
-    for name, tensors in from_params(params).items():
-        for which, tensor in enumerate(tensors):
-            pooled.setdefault((name[0], which), []).append(tensor.ravel() * math.sqrt(fan_in.get(name[0], 32)))
-            everything.append(tensor.ravel())
-    for name, values in pooled.items():
-        assert scipy.stats.kstest(np.concatenate(values), "uniform", args=(-1, 2)).pvalue > 1e-4, name
-    everything = np.concatenate(everything)
-    assert np.unique(everything).size > 0.97 * everything.size  # float32 draws may meet by chance
-    assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype("float32")}
-
-
-def test_starting_from_a_prior():
-    """With the last weights at zero, the marginals are those given; the weights are those of a plain start."""
-    config = tiny(Alphabet(4, node_labels=3, edge_labels=4))
-    labels, kinds = jnp.array([0.0, 0.2, 0.3, 0.5]), jnp.array([0.6, 0.3, 0.1])
-    marginals = generator.Marginals(jnp.float32(0.13), labels, kinds)
-    params, plain = quick_jit(lambda key: (generator.init(key, config, marginals), generator.init(key, config)))(
-        jax.random.key(2)
-    )
-    for name in ("edge", "label", "node"):
-        (*inner, last), (*plain_inner, plain_last) = getattr(params, name), getattr(plain, name)
-        np.testing.assert_array_equal(last.weight, plain_last.weight)
-        jax.tree.map(np.testing.assert_array_equal, inner, plain_inner)
-        params = params._replace(**{name: (*inner, last._replace(weight=jnp.zeros_like(last.weight)))})
-    for name in ("project", "rounds", "mixture"):
-        jax.tree.map(np.testing.assert_array_equal, getattr(params, name), getattr(plain, name))
-    logits = teacher_forced(params, config, rows_of(*random_graphs(config.alphabet, 1, 22)[0]))
-    np.testing.assert_allclose(jax.nn.sigmoid(logits.edge[3, :3]), 0.13, rtol=1e-5)
-    shares = jax.nn.softmax(logits.label[3, :3])
-    np.testing.assert_allclose(shares, np.tile(labels, (3, 1)), atol=1e-3)
-    assert np.all(shares > 0)  # what the prior never drew stays possible
-    np.testing.assert_allclose(jax.nn.softmax(logits.node), np.tile(kinds, (4, 1)), rtol=1e-5)
-
-
-@pytest.mark.usefixtures("x64")
-def test_label_input_starts_without_effect():
-    with_input = SLOW_CASES["label input"]
-    plain = dataclasses.replace(with_input, node_label_input=False)
-    params = quick_jit(generator.init, static_argnums=1)(jax.random.key(4), with_input)
-    params = jax.tree.map(lambda leaf: leaf.astype(float), params)
-    graphs = stack([rows_of(*graph) for graph in random_graphs(plain.alphabet, 12, 19)])
-    without = parts(params._replace(node_input=None), plain, graphs, ("loss",))
-    jax.tree.map(np.testing.assert_array_equal, parts(params, with_input, graphs, ("loss",)), without)
-
-
 @pytest.mark.usefixtures("x64")
 def test_row_weights_are_unbiased():
     """The loss is linear in the rows' weights, and a subset's weights have mean 1."""
@@ -468,63 +297,3 @@ def test_row_weights_are_unbiased():
     assert np.all((np.asarray(drawn) > 0).sum(1) == 2)
     np.testing.assert_allclose(drawn.mean(0), 1, atol=0.1)
     assert set(np.unique(drawn)) == {0.0, 2.5}
-
-
-@pytest.mark.usefixtures("x64")
-def test_a_chains_own_edges_are_given():
-    """By hand, weights zero: 3 of 6 edges are drawn, log p = -3 ln 2 - 3 ln 2; the loss counts 3 pairs and 4 selves.
-
-    A graph that lacks one of the given edges has no probability. A chain of 13 nodes: 66 edges are drawn.
-    """
-    config, ln2 = tiny(CHAIN), math.log(2)
-    zero = to_params(slow.zero_params(sizes(config)))
-    rows = stack(
-        [rows_of(tril((1, 0, 1, 1, 1, 1), 4), (0, 2, 0, 2)), rows_of(tril((1, 1, 0, 1, 1, 1), 4), (0, 2, 0, 2))]
-    )
-    names = ("edges", "log_prob", "loss")
-    found = parts(zero, config, rows, names)
-    np.testing.assert_allclose(found["edges"][0], -3 * ln2, atol=1e-12)
-    np.testing.assert_allclose(found["log_prob"], [-6 * ln2, -math.inf], atol=1e-12)
-    np.testing.assert_allclose(found["loss"], [3 / 7 * ln2 + ln2 / 2, math.inf], atol=1e-12)
-    single = stack(
-        [rows_of(tril((1, 0, 1, 1, 1, 1), 4), (0, 2, 0, 2), 2)] * 2
-    )  # two nodes: nothing is drawn but a label
-    np.testing.assert_allclose(parts(zero, config, single, names)["log_prob"], -ln2, atol=1e-12)
-    config = tiny(Alphabet(13, node_labels=6, first_labelled=1, chain=True))
-    chain = rows_of(np.eye(13, k=-1), np.zeros(13))
-    found = parts(to_params(slow.zero_params(sizes(config))), config, stack([chain, chain]), ("edges", "loss"))
-    np.testing.assert_allclose(found["edges"][0], -66 * ln2, atol=1e-9)
-    np.testing.assert_allclose(found["loss"][0], 66 / 79 * ln2 + math.log(6) / 2, atol=1e-9)
-
-
-@pytest.mark.parametrize(
-    ("kwargs", "message"),
-    [
-        ({"alphabet": Alphabet(3, edge_labels=4, chain=True)}, "the edges of a chain have no labels"),
-        ({"alphabet": Alphabet(32)}, "hidden is 24; at least 35"),
-        ({"alphabet": NB201, "hidden": 11}, "hidden is 11; at least 12"),
-        ({"alphabet": NB201, "rounds": 0}, "rounds is 0"),
-        ({"alphabet": NB201, "mixture": 0}, "mixture is 0"),
-        ({"alphabet": NB201, "attention": -1}, "attention is -1"),
-        ({"alphabet": NB201, "none_label": "off"}, "'off'"),
-        ({"alphabet": NB201, "form": "sparse"}, "'sparse'"),
-        ({"alphabet": NB201, "node_label_input": True}, "need nodes with labels"),
-        ({"alphabet": NB201, "label_after_edges": True}, "need nodes with labels"),
-    ],
-)
-def test_sizes_that_do_not_fit(kwargs, message):
-    with pytest.raises(ValueError, match=message):
-        GeneratorConfig(**kwargs)
-
-
-@pytest.mark.parametrize(
-    ("alphabet", "message"),
-    [
-        (Alphabet(3, edge_labels=4, masked_edges=(1, 2, 3)), "the masks leave no label"),
-        (Alphabet(3, edge_labels=4, masked_edges=(4,)), r"masked edge labels are \(4,\); of 0..3"),
-        (Alphabet(3, node_labels=2, masked_nodes=(0, 1)), "the masks leave no label"),
-    ],
-)
-def test_masks_that_leave_nothing_are_refused(alphabet, message):
-    with pytest.raises(ValueError, match=message):
-        GeneratorConfig(alphabet)
