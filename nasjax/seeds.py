@@ -106,7 +106,7 @@ def side_by_side(method: Method, platform: str) -> int:
 
 
 def _compiler_options(method: Method, platform: str) -> dict[str, Any]:
-    """Less of LLVM where nothing is trained: a quarter less compiling, and searches as fast (docs/sweep_speed.md).
+    """Less of LLVM where nothing is trained: a fifth less compiling, at no cost but to evolution (docs/sweep_speed.md).
 
     Where XLA_FLAGS say how much, that counts.
     """
