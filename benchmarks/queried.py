@@ -1,0 +1,70 @@
+"""What the searches of a sweep asked for, beside what they took: is a method's trouble its queries or its choice among them?
+
+    python benchmarks/queried.py FOLDER [--at 30 50 75 100] [--spans 1-30 31-100 81-100] [--below 94.2]
+
+FOLDER: a sweep's run directory. Prints, as Markdown, a line for each method, task and signal: the incumbent's test value
+after so many queries (mean over seeds, standard deviation at the last of them); the mean test value of the queries of each
+span, first and last included; T2, the best test value among the queries up to the last of `--at`; and how many searches
+have taken one below `--below` by then.
+"""
+
+import argparse
+import pathlib
+
+import numpy as np
+import pyarrow.parquet
+
+from nasjax.sweep import RESULTS
+
+COLUMNS = ["method", "task", "signal_name", "seed", "query", "test", "incumbent_test"]
+
+
+def span(text: str) -> tuple[int, int]:
+    first, _, last = text.partition("-")
+    return int(first), int(last)
+
+
+def searches(folder: pathlib.Path) -> dict[tuple[str, str, str], tuple[np.ndarray, np.ndarray]]:
+    """Returns float[S, T], test values of queries and of incumbents, by method, task and signal."""
+    table = pyarrow.parquet.read_table(folder / RESULTS, columns=COLUMNS)
+    found = {}
+    names = table.select(COLUMNS[:3]).group_by(COLUMNS[:3]).aggregate([]).to_pylist()
+    for name in names:
+        rows = table
+        for column, value in name.items():
+            rows = rows.filter(pyarrow.compute.equal(rows[column], value))
+        seed, query = (rows[column].to_numpy() for column in ("seed", "query"))
+        order = np.lexsort((query, seed))
+        num = np.unique(seed).size
+        if not np.array_equal(query[order].reshape(num, -1)[0], np.arange(1, query.size // num + 1)):
+            raise SystemExit(f"{folder}: searches of {name['method']} differ in length")
+        test, incumbent = (
+            rows[column].to_numpy()[order].reshape(num, -1).astype(np.float64) for column in ("test", "incumbent_test")
+        )
+        found[name["method"], name["task"], name["signal_name"]] = test, incumbent
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=pathlib.Path)
+    parser.add_argument("--at", nargs="+", type=int, default=[30, 50, 75, 100])
+    parser.add_argument("--spans", nargs="+", type=span, default=[(1, 30), (31, 100), (81, 100)])
+    parser.add_argument("--below", type=float)
+    options = parser.parse_args()
+    titles = ["method", "task, signal", "seeds", *(f"T1 at {query}" for query in options.at), "sd"]
+    titles += [*(f"queries {first}-{last}" for first, last in options.spans), "T2"]
+    titles += [f"below {options.below:g}"] if options.below is not None else []
+    print("|" + "|".join(titles) + "|\n|" + "---|" * len(titles))
+    for (method, task, signal), (test, incumbent) in searches(options.folder).items():
+        values = [f"{incumbent[:, query - 1].mean():.3f}" for query in options.at]
+        values.append(f"{incumbent[:, options.at[-1] - 1].std(ddof=1):.3f}")
+        values += [f"{test[:, first - 1 : last].mean():.2f}" for first, last in options.spans]
+        values.append(f"{np.nanmax(test[:, : options.at[-1]], axis=1).mean():.3f}")
+        if options.below is not None:
+            values.append(f"{(incumbent[:, options.at[-1] - 1] < options.below).sum()}")
+        print("|" + "|".join([method, f"{task}, {signal}", str(len(test)), *values]) + "|")
+
+
+if __name__ == "__main__":
+    main()
