@@ -1,9 +1,9 @@
 """GraphPNAS on small colour images: CIFAR-10 at 16x16.    nasjax search graphpnas_nb201_cifar10_small
 
-Real children on a part of CIFAR-10's training images, scaled down to 16x16: a proxy that ends in half an hour, not a
+Real children on a part of CIFAR-10's training images, scaled down to 16x16: a proxy that ends in 20 minutes, not a
 result on CIFAR-10. `nasjax data prepare cifar10` makes the images ready. Both phases leave the operation `none` out.
 
-Expected: half an hour on 2 cores. Figures: docs/cifar10_small.md.
+Expected: 20 minutes on 2 cores. Figures: docs/cifar10_small.md.
 """
 
 from nasjax.methods.graphpnas import GraphPNAS
