@@ -1,11 +1,12 @@
 """What the searches of a sweep asked for, beside what they took: is a method's trouble its queries or its choice among them?
 
     python benchmarks/queried.py FOLDER [--at 30 50 75 100] [--spans 1-30 31-100 81-100] [--below 94.2]
+                                       [--seeds 200-399]
 
 FOLDER: a sweep's run directory. Prints, as Markdown, a line for each method, task and signal: the incumbent's test value
 after so many queries (mean over seeds, standard deviation at the last of them); the mean test value of the queries of each
 span, first and last included; T2, the best test value among the queries up to the last of `--at`; and how many searches
-have taken one below `--below` by then.
+have taken one below `--below` by then, and are at the optimum of the signal (in points) by then. `--seeds`: of these only.
 """
 
 import argparse
@@ -14,9 +15,10 @@ import pathlib
 import numpy as np
 import pyarrow.parquet
 
+from nasjax.summary import OPTIMUM
 from nasjax.sweep import RESULTS
 
-COLUMNS = ["method", "task", "signal_name", "seed", "query", "test", "incumbent_test"]
+COLUMNS = ["method", "task", "signal_name", "seed", "query", "test", "incumbent_test", "regret"]
 
 
 def span(text: str) -> tuple[int, int]:
@@ -24,9 +26,11 @@ def span(text: str) -> tuple[int, int]:
     return int(first), int(last)
 
 
-def searches(folder: pathlib.Path) -> dict[tuple[str, str, str], tuple[np.ndarray, np.ndarray]]:
-    """Returns float[S, T], test values of queries and of incumbents, by method, task and signal."""
+def searches(folder: pathlib.Path, seeds: tuple[int, int] | None) -> dict[tuple[str, str, str], tuple[np.ndarray, ...]]:
+    """Returns float[S, T], test values of queries and of incumbents and the latter's regret, by method, task and signal."""
     table = pyarrow.parquet.read_table(folder / RESULTS, columns=COLUMNS)
+    if seeds:
+        table = table.filter(np.isin(table["seed"].to_numpy(), np.arange(seeds[0], seeds[1] + 1)))
     found = {}
     names = table.select(COLUMNS[:3]).group_by(COLUMNS[:3]).aggregate([]).to_pylist()
     for name in names:
@@ -38,10 +42,8 @@ def searches(folder: pathlib.Path) -> dict[tuple[str, str, str], tuple[np.ndarra
         num = np.unique(seed).size
         if not np.array_equal(query[order].reshape(num, -1)[0], np.arange(1, query.size // num + 1)):
             raise SystemExit(f"{folder}: searches of {name['method']} differ in length")
-        test, incumbent = (
-            rows[column].to_numpy()[order].reshape(num, -1).astype(np.float64) for column in ("test", "incumbent_test")
-        )
-        found[name["method"], name["task"], name["signal_name"]] = test, incumbent
+        values = (rows[column].to_numpy()[order].reshape(num, -1) for column in COLUMNS[5:])
+        found[name["method"], name["task"], name["signal_name"]] = tuple(value.astype(np.float64) for value in values)
     return found
 
 
@@ -51,16 +53,18 @@ def main() -> None:
     parser.add_argument("--at", nargs="+", type=int, default=[30, 50, 75, 100])
     parser.add_argument("--spans", nargs="+", type=span, default=[(1, 30), (31, 100), (81, 100)])
     parser.add_argument("--below", type=float)
+    parser.add_argument("--seeds", type=span)
     options = parser.parse_args()
     titles = ["method", "task, signal", "seeds", *(f"T1 at {query}" for query in options.at), "sd"]
-    titles += [*(f"queries {first}-{last}" for first, last in options.spans), "T2"]
+    titles += [*(f"queries {first}-{last}" for first, last in options.spans), "T2", "at the optimum"]
     titles += [f"below {options.below:g}"] if options.below is not None else []
     print("|" + "|".join(titles) + "|\n|" + "---|" * len(titles))
-    for (method, task, signal), (test, incumbent) in searches(options.folder).items():
+    for (method, task, signal), (test, incumbent, regret) in searches(options.folder, options.seeds).items():
         values = [f"{incumbent[:, query - 1].mean():.3f}" for query in options.at]
         values.append(f"{incumbent[:, options.at[-1] - 1].std(ddof=1):.3f}")
         values += [f"{test[:, first - 1 : last].mean():.2f}" for first, last in options.spans]
         values.append(f"{np.nanmax(test[:, : options.at[-1]], axis=1).mean():.3f}")
+        values.append(f"{(regret[:, options.at[-1] - 1] <= OPTIMUM['points']).sum()}")
         if options.below is not None:
             values.append(f"{(incumbent[:, options.at[-1] - 1] < options.below).sum()}")
         print("|" + "|".join([method, f"{task}, {signal}", str(len(test)), *values]) + "|")
