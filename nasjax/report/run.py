@@ -25,6 +25,8 @@ _ORIGINS: dict[int, str] = {
     Origin.REFILL: "refill",
     Origin.FALLBACK: "fallback",
 }
+_COST = {"ChildTraining": "cost of training, multiply-adds", "Table": "cost of training, seconds"}
+"""What an evaluator's cost is; those of others have no unit that is known here."""
 
 
 def write_report(folder: pathlib.Path) -> pathlib.Path:
@@ -56,7 +58,7 @@ def render(name: str, config: dict[str, Any], history: Record, result: dict[str,
     body += [f'<p class="warning" role="note"><strong>Warning:</strong> {text}</p>' for text in warnings]
     if best is not None:
         body.append(f"<h2>Rewards</h2>\n{charts.rewards_over_time(history)}")
-        body.append(_best(history, result, best))
+        body.append(_best(config, history, result, best))
         body.append(f"<h2>Distribution of the rewards</h2>\n{charts.distributions(history)}")
     body += [_diagnostics(history), _top(history, mask), _about(config)]
     return markup.page(f"nasjax run {markup.text(name, 200)}", "\n".join(part for part in body if part))
@@ -110,7 +112,8 @@ def _header(name: str, config: dict[str, Any], history: Record, result: dict[str
     )
 
 
-def _best(history: Record, result: dict[str, Any] | None, row: int) -> str:
+def _best(config: dict[str, Any], history: Record, result: dict[str, Any] | None, row: int) -> str:
+    evaluator = _dict(_dict(config.get("config")).get("evaluator")).get("type")
     found = _dict((result or {}).get("best"))
     rows = [
         ("reward", markup.number(float(history.reward[row]))),
@@ -121,7 +124,7 @@ def _best(history: Record, result: dict[str, Any] | None, row: int) -> str:
     for name, value in values.items():
         note = ' <span class="quiet">not part of the reward</span>' if markup.is_test(name) else ""
         rows.append((markup.label(name), markup.quantity(name, value) + note))
-    rows.append(("cost", markup.number(float(history.cost[row]))))
+    rows.append((_COST.get(str(evaluator), "cost"), markup.number(float(history.cost[row]))))
     spec = history.specs[row]
     picture = drawing.draw_cell(spec) or f'<code class="spec">{markup.spec(spec)}</code>'
     return (

@@ -359,3 +359,13 @@ def test_text_is_cut_and_numbers_are_readable():
     assert markup.quantity("val_acc", 0.912) == "91.20 %"
     assert markup.quantity("val_acc", 91.2) == "91.2000"
     assert markup.quantity("params", True) == "True"
+
+
+@pytest.mark.parametrize(
+    ("evaluator", "unit"), [("ChildTraining", "multiply-adds"), ("Table", "seconds"), ("Mine", None), (None, None)]
+)
+def test_the_cost_has_the_unit_of_its_evaluator(tmp_path, evaluator, unit):
+    config = {"type": "Search", "evaluator": {"type": evaluator}} if evaluator else {"type": "Search"}
+    page = read(make_run(tmp_path / "run", make_record([0.5]), config=config))
+    label = f"cost of training, {unit}" if unit else "cost"
+    assert f"<dt>{label}</dt>" in page.source
