@@ -1,9 +1,9 @@
 """GraphPNAS's improved form with one part taken out at a time.    nasjax sweep graphpnas_nb201_ablation
 
-NAS-Bench-201, CIFAR-100, 200-epoch signal, 60 queries, 60 paired seeds; each form is tested against the whole one.
+NAS-Bench-201, three data sets, 200-epoch signal, 60 queries, 60 paired seeds; each form is tested against the whole one.
 `prior` has no generator: the surrogate chooses among draws of the prior.
 
-Expected: about 20 CPU-minutes. Figures: docs/nasbench201_graphpnas.md. NASJAX_DATA names the folder with nasbench201.npz.
+Expected: about 50 CPU-minutes. Figures: docs/nasbench201_graphpnas.md. NASJAX_DATA names the folder with nasbench201.npz.
 """
 
 import dataclasses
@@ -37,7 +37,7 @@ def config() -> Sweep:
     return Sweep(
         NasBench201(op_names=OPERATIONS),
         entries,
-        (Table("nasbench201.npz", "cifar100", "val_acc@200"),),
+        tuple(Table("nasbench201.npz", task, "val_acc@200") for task in ("cifar10", "cifar100", "ImageNet16-120")),
         Budget(evaluations=60),
         seeds=60,
         compare=Comparison(references=("improved",), at=(30, 50, 60)),

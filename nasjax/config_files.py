@@ -96,7 +96,7 @@ def _from_package(name: str) -> ModuleType:
     if name not in names():
         own = [str(path) for path in pathlib.Path().glob("*.py")]
         close = nearest(name, names() + own)
-        hint = f"did you mean {close}?" if close else f"one of {', '.join(names())}"
+        hint = f"did you mean {close}?" if close else "--help lists them"
         raise ValueError(f"unknown config {name[:200]!r}; {hint} (or path/to/file.py)")
     return importlib.import_module(f"nasjax.configs.{name}")
 

@@ -153,9 +153,8 @@ def fit(
 def _stepped(optimiser: optax.GradientTransformation, gradient: PyTree, learner: Learner) -> Learner:
     """The learner after one step along a gradient.
 
-    The barrier keeps XLA from computing parts of the gradient anew within Adam's update of each array; one flat vector of
-    all parameters, which makes Adam one kernel, costs more than it saves, as the gradient has to be put together first:
-    on a CPU 1.5 against 2.1 ms a step for GraphPNAS's generator, 1.3 against 3.2 for an LSTM of 270,000 parameters.
+    The barrier keeps XLA from computing parts of the gradient anew within Adam's update of each array. One flat vector of all
+    parameters would make Adam one kernel, but the gradient has to be put together first, which costs more (docs/decisions.md).
     """
     gradient = jax.lax.optimization_barrier(gradient)  # type: ignore[no-untyped-call]
     with jax.numpy_dtype_promotion("standard"):  # optax raises a float to an integer's power

@@ -4,17 +4,17 @@ Regret is drawn on an inverse hyperbolic sine axis: 0, where good methods end, i
 flattened. Pictures in the page follow the reader's colour scheme; those for papers carry their own, light colours.
 """
 
-import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from nasjax import stats
-from nasjax.report import markup
+from nasjax.report import markup, scales
 from nasjax.report.charts import Axis
+from nasjax.report.scales import Scale
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -235,25 +235,11 @@ def _short(value: float) -> str:
     return f"{value:.4g}" if math.isfinite(value) else "unknown"
 
 
-# Axes
-
-
-class _Scale(NamedTuple):
-    """An axis of transformed values."""
-
-    axis: Axis
-    forward: Callable[[float], float]
-    unit: float  # of regret: where the axis turns from linear to logarithmic
-
-    def at(self, value: float) -> float:
-        return self.axis.at(self.forward(value))
-
-
-def _vertical(panel: Panel, start: float, end: float) -> tuple[_Scale, list[float]]:
+def _vertical(panel: Panel, start: float, end: float) -> tuple[Scale, list[float]]:
     """The axis of values, and those that may be labelled, most wanted first."""
-    if panel.measure == "regret":
-        return _regret_axis(panel, start, end)
     known = np.concatenate([_finite(values) for c in panel.curves for values in (c.median, c.low, c.high)])
+    if panel.measure == "regret":
+        return scales.regret(known, panel.threshold, start, end)
     high = float(known.max())
     last = max(int(c.queries[-1]) for c in panel.curves)
     # The first few queries are far below what is of interest; with fewer than 8 in all, nothing is cut.
@@ -262,41 +248,7 @@ def _vertical(panel: Panel, start: float, end: float) -> tuple[_Scale, list[floa
     low = min(float(values.min()) for values in settled)
     room = 0.04 * (high - low) or max(abs(high) * 0.01, 1e-3)
     axis = Axis(low - room, high + room, start, end)
-    return _Scale(axis, float, 1.0), axis.ticks(6)
-
-
-def _regret_axis(panel: Panel, start: float, end: float) -> tuple[_Scale, list[float]]:
-    values = np.concatenate([_finite(v) for c in panel.curves for v in (c.median, c.low, c.high)])
-    positive = values[values > 1e-9]
-    least = float(positive.min()) if len(positive) else panel.threshold
-    power = 10.0 ** math.floor(math.log10(least))
-    unit = max([panel.threshold, *(factor * power for factor in (1, 2, 5) if factor * power <= least)])
-    top = max(float(values.max()), 2 * unit)
-
-    def forward(value: float) -> float:
-        return math.asinh(value / unit) if value < 1e300 else math.inf
-
-    # A little below 0, so that a line on it is seen whole.
-    axis = Axis(min(-0.03 * forward(top), forward(min(0.0, float(values.min())))), forward(top) * 1.03, start, end)
-    exponents = range(math.floor(math.log10(unit)), math.floor(math.log10(top)) + 1)
-    ticks = [0.0, *(10.0**e for e in exponents), *(5 * 10.0**e for e in exponents), *(2 * 10.0**e for e in exponents)]
-    return _Scale(axis, forward, unit), [tick for tick in ticks if unit * 0.99 <= tick <= top or not tick]
-
-
-def _horizontal(panel: Panel, start: float, end: float) -> tuple[_Scale, list[float]]:
-    last = max(2, *(int(c.queries[-1]) for c in panel.curves))
-    decades = range(math.floor(math.log10(last)) + 1)
-    ticks = [float(last), *(10.0**e for e in decades), *(5 * 10.0**e for e in decades), *(2 * 10.0**e for e in decades)]
-    return _Scale(Axis(0.0, math.log(last), start, end), math.log, 1.0), [tick for tick in ticks if tick <= last]
-
-
-def _apart(scale: _Scale, ticks: Sequence[float], gap: float) -> list[float]:
-    """Those ticks that keep their distance from the ones before them, sorted."""
-    kept: list[float] = []
-    for tick in ticks:
-        if all(abs(scale.at(tick) - scale.at(other)) >= gap for other in kept):
-            kept.append(tick)
-    return sorted(kept)
+    return Scale(axis, float, 1.0), axis.ticks(6)
 
 
 # Drawing
@@ -306,7 +258,7 @@ def _drawn(panel: Panel, width: float, height: float, *, labels: bool = True) ->
     """The panel in a box of that size, without the tag around it."""
     longest = max(min(len(c.name), _LONGEST) for c in panel.curves)
     right = 28 + 7.0 * longest if labels else 12
-    x, x_ticks = _horizontal(panel, 58, width - right)
+    x, x_ticks = scales.queries(max(int(c.queries[-1]) for c in panel.curves), 58, width - right)
     y, y_ticks = _vertical(panel, height - 44, 12)
     parts = [_frame(panel, x, y, x_ticks, y_ticks)]
     for c in panel.curves:
@@ -320,16 +272,16 @@ def _drawn(panel: Panel, width: float, height: float, *, labels: bool = True) ->
     return "".join(parts)
 
 
-def _frame(panel: Panel, x: _Scale, y: _Scale, x_ticks: Sequence[float], y_ticks: Sequence[float]) -> str:
+def _frame(panel: Panel, x: Scale, y: Scale, x_ticks: Sequence[float], y_ticks: Sequence[float]) -> str:
     left, right, base, top = x.axis.start, x.axis.end, y.axis.start, y.axis.end
     parts = []
-    shown = _apart(y, y_ticks, 20)
+    shown = scales.apart(y, y_ticks, 20)
     for tick in shown:
         parts.append(f'<path class="grid" d="M{left:g} {y.at(tick):.1f}H{right:g}"/>')
         parts.append(
-            f'<text x="{left - 7:g}" y="{y.at(tick) + 4:.1f}" text-anchor="end">{_number(tick, shown)}</text>\n'
+            f'<text x="{left - 7:g}" y="{y.at(tick) + 4:.1f}" text-anchor="end">{scales.number(tick, shown)}</text>\n'
         )
-    for tick in _apart(x, x_ticks, 34):
+    for tick in scales.apart(x, x_ticks, 34):
         parts.append(f'<text x="{x.at(tick):.1f}" y="{base + 18:g}" text-anchor="middle">{tick:,.0f}</text>\n')
     last = math.exp(x.axis.high) * 1.000001
     minor = [d * 10.0**e for e in range(math.floor(math.log10(last)) + 1) for d in range(1, 10) if d * 10.0**e <= last]
@@ -344,17 +296,7 @@ def _frame(panel: Panel, x: _Scale, y: _Scale, x_ticks: Sequence[float], y_ticks
     return "".join(parts)
 
 
-def _number(tick: float, ticks: Sequence[float]) -> str:
-    """A tick with the decimals that tell it from its neighbours."""
-    if tick == 0 or max(map(abs, ticks)) >= 1e6:
-        return f"{tick:.3g}"
-    steps = [b - a for a, b in itertools.pairwise(ticks)]
-    even = bool(steps) and max(steps) < 1.5 * min(steps)
-    decimals = max(0, -math.floor(math.log10(min(steps) if even else abs(tick)) + 1e-9))
-    return f"{tick:,.{decimals}f}" if decimals < 6 else f"{tick:.3g}"
-
-
-def _line(c: Curve, x: _Scale, y: _Scale) -> str:
+def _line(c: Curve, x: Scale, y: Scale) -> str:
     """A step at each query where the median changes; nothing where it is outside the axis."""
     low, high = y.axis.low, y.axis.high
     path, down, before = "", False, math.nan
@@ -372,7 +314,7 @@ def _line(c: Curve, x: _Scale, y: _Scale) -> str:
     return path + (f"H{x.at(int(c.queries[-1])):.1f}" if down else "")
 
 
-def _band(c: Curve, x: _Scale, y: _Scale) -> str:
+def _band(c: Curve, x: Scale, y: Scale) -> str:
     """The area between the ends of the band, cut at the axis."""
     known = np.flatnonzero(np.isfinite(c.low) | np.isfinite(c.high))
     places = [x.at(int(q)) for q in c.queries[known]]
@@ -389,7 +331,7 @@ def _band(c: Curve, x: _Scale, y: _Scale) -> str:
     return path + f"H{places[0]:.1f}Z"
 
 
-def _marks(c: Curve, x: _Scale, y: _Scale, shift: float) -> str:
+def _marks(c: Curve, x: Scale, y: Scale, shift: float) -> str:
     """Marks along the line, each method's at other places, so that lines on top of each other are told apart."""
     last = math.log(int(c.queries[-1]))
     wanted = [math.exp(last * (k + 0.5 + 0.5 * shift) / _MARKS) for k in range(_MARKS)]
@@ -423,7 +365,7 @@ def _dash(style: int) -> str:
     return " dashed" if style % STYLES >= _DASHED else ""
 
 
-def _end_labels(panel: Panel, x: _Scale, y: _Scale) -> str:
+def _end_labels(panel: Panel, x: Scale, y: Scale) -> str:
     """Names at the ends of the lines, moved apart where they would collide, with a lead from line to name."""
     ends = [
         (y.at(float(c.median[-1])), place, c) for place, c in enumerate(panel.curves) if math.isfinite(c.median[-1])

@@ -291,7 +291,7 @@ def test_it_learns(settings):
 
 
 def test_defaults_by_objective():
-    """As the sources have them; the search's state holds a policy only where it outlives a step."""
+    """As the sources have them, or as compared on a table; the search's state holds a policy only where it outlives a step."""
     elite, policy = (plan_of(ReinforceRnn(name)) for name in ("elite", "reinforce"))
     assert (elite.config.hidden, elite.config.layers, elite.config.temperature, elite.config.squash) == (
         128,
@@ -302,7 +302,7 @@ def test_defaults_by_objective():
     assert (policy.config.hidden, policy.config.layers, policy.config.temperature, policy.config.squash) == (
         64,
         1,
-        1,
+        5.0,
         1.5,
     )
     assert (elite.batch, policy.batch) == (1, 10)
