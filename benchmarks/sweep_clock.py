@@ -1,4 +1,4 @@
-"""What the program of a sweep takes by the clock, on all cores that this process may use.
+"""What the program of a sweep takes by the clock, on all cores that this process may use (or all accelerators).
 
     python benchmarks/sweep_clock.py [--rounds 5] [--seeds 1000] [--queries 500]
 
@@ -53,7 +53,7 @@ def main() -> None:
     jax.config.update("jax_enable_compilation_cache", False)
     try:
         evaluator = TABLE.build(SPACE)
-    except FileNotFoundError as error:
+    except (ValueError, OSError) as error:
         raise SystemExit(f"{error}") from error
     devices = jax.local_devices()
     compiling, searching = [], []
@@ -67,7 +67,9 @@ def main() -> None:
         program(evaluator, [0])  # the first call allocates
         searching.append(timed(program, evaluator, range(arguments.seeds))[0])
 
-    print(f"| {len(devices)} cores, jax {jax.__version__} | seconds by the clock | CPU seconds |\n|---|---|---|")
+    print(
+        f"| {len(devices)} devices ({devices[0].platform}), jax {jax.__version__} | seconds by the clock | CPU seconds |\n|---|---|---|"
+    )
     print(row("compiling", compiling))
     print(row(f"{arguments.seeds:,} evolutions of {arguments.queries} queries", searching))
 

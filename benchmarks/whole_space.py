@@ -1,11 +1,11 @@
-"""What a search can hope for that trusts its signal: the architecture with the best signal of a whole table.
+"""What it would be worth to ask everything: the test value of the best signal of a whole table.
 
     python benchmarks/whole_space.py CONFIG [--seeds 500] [--best 150]
 
-CONFIG: a sweep's, by name or path; its seeds' noise is drawn as in its searches. Prints, as Markdown, a line for each task and
-signal: the test value of the architecture with the best signal of all (mean over seeds, standard deviation between them;
-equal signals count alike), the same had exactly the `--best` architectures of highest test value been asked, and the
-highest test value of the table.
+CONFIG: a sweep's of tables, by name or path; the noise on its signals is drawn as in its searches. Prints, as Markdown, a
+line for each task and signal: the test value of the best signal of all (mean over seeds, and their standard deviation; equal
+signals count alike); of the best signal among the `--best` of highest test value; and the highest test value. Where a table
+has figures for each spelling of a network, as NAS-Bench-201's has, spellings count apart.
 """
 
 import argparse
@@ -22,21 +22,22 @@ from nasjax.tables import TableEvaluator
 from nasjax.tables.lookup import Keyed
 
 
-def keys_of(evaluator: TableEvaluator) -> tuple[jax.Array, jax.Array]:
-    """Returns the canonical keys of all rows, uint32[A, 2], and int32[A], their rows."""
+def rows_of(evaluator: TableEvaluator) -> tuple[jax.Array, jax.Array]:
+    """Returns int32[A], the rows that searches can reach, and uint32[A, 2], the canonical keys of what stands there."""
     if isinstance(evaluator.lookup, Keyed):
-        return evaluator.lookup.keys, jnp.arange(evaluator.lookup.keys.shape[0])
+        return jnp.arange(evaluator.lookup.keys.shape[0]), evaluator.lookup.keys
     archs = evaluator.space.all()
     rows, found = jax.vmap(lambda arch: evaluator.lookup.find(evaluator.space, arch))(archs)
     there = np.flatnonzero(np.asarray(found))
-    return jax.vmap(evaluator.space.canonical_key)(archs)[there], rows[there]
+    return rows[there], jax.vmap(evaluator.space.canonical_key)(archs)[there]
 
 
-def taken(evaluator: TableEvaluator, num_seeds: int, best: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns float[S] each: the test value of the best signal of all, and of the best of `best`."""
-    keys, rows = keys_of(evaluator)
+def worth(evaluator: TableEvaluator, num_seeds: int, best: int) -> tuple[np.ndarray, np.ndarray, float]:
+    """Returns float[S] each, test values of the best signal among all and among the `best`; and the highest test value."""
+    rows, keys = rows_of(evaluator)
     value, test = evaluator.signal[rows], evaluator.test[rows]
-    highest = jnp.zeros(test.size, bool).at[jnp.argsort(-test)[:best]].set(True)
+    everything = jnp.isfinite(value) & jnp.isfinite(test)
+    few = jnp.zeros(test.size, bool).at[jnp.argsort(-jnp.where(everything, test, -jnp.inf))[:best]].set(True)
 
     @jax.jit
     def search(seed: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -46,14 +47,13 @@ def taken(evaluator: TableEvaluator, num_seeds: int, best: int) -> tuple[np.ndar
         )
 
         def incumbent(among: jax.Array) -> jax.Array:
-            first = among & (seen == jnp.where(among, seen, -jnp.inf).max())
-            return jnp.where(first, test, 0).sum() / first.sum()
+            winners = among & (seen == jnp.where(among, seen, -jnp.inf).max())
+            return jnp.where(winners, test, 0).sum() / winners.sum()
 
-        return incumbent(jnp.ones_like(highest)), incumbent(highest)
+        return incumbent(everything), incumbent(everything & few)
 
-    found = [search(jnp.uint32(seed)) for seed in range(num_seeds)]
-    whole, few = np.asarray(found, np.float64).T
-    return whole, few
+    of_all, of_few = np.asarray([search(jnp.uint32(seed)) for seed in range(num_seeds)], np.float64).T
+    return of_all, of_few, float(jnp.where(everything, test, -jnp.inf).max())
 
 
 def main() -> None:
@@ -62,21 +62,26 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=500)
     parser.add_argument("--best", type=int, default=150)
     options = parser.parse_args()
-    if min(options.seeds, options.best) < 1:
-        parser.error("--seeds and --best: at least 1")
+    if options.seeds < 2 or options.best < 1:
+        parser.error("--seeds: at least 2; --best: at least 1")
+    lines = []
     try:
         sweep = config_files.load(options.config, "sweep").value
-    except (ValueError, FileNotFoundError) as error:
+        assert isinstance(sweep, Sweep)
+        for task in sweep.tasks:
+            evaluator = task.build(sweep.space)
+            if not isinstance(evaluator, TableEvaluator):
+                raise ValueError(f"{options.config}: {type(task).__name__} is no table")
+            if not np.isfinite(evaluator.best(sweep.space)["test"]):
+                raise ValueError(f"{options.config}: {', '.join(evaluator.named)} has no test values")
+            name = ", ".join(evaluator.named) + (", modelled table" if evaluator.source["modelled"] else "")
+            *drawn, highest = worth(evaluator, options.seeds, options.best)
+            cells = [f"{one.mean():.3f} ({one.std(ddof=1):.3f})" for one in drawn]
+            lines.append(f"| {name} | {' | '.join(cells)} | {highest:.3f} |")
+    except (ValueError, OSError) as error:
         raise SystemExit(f"{error}") from error
-    assert isinstance(sweep, Sweep)
-    print(
-        f"| task, signal | best signal of all | of the {options.best} best | best test value |\n| --- | ---: | ---: | ---: |"
-    )
-    for task in sweep.tasks:
-        evaluator = task.build(sweep.space)
-        name = ", ".join(evaluator.named) + (" (modelled table)" if evaluator.source["modelled"] else "")
-        cells = [f"{one.mean():.3f} ± {one.std(ddof=1):.3f}" for one in taken(evaluator, options.seeds, options.best)]
-        print(f"| {name} | {cells[0]} | {cells[1]} | {np.nanmax(np.asarray(evaluator.test)):.3f} |", flush=True)
+    print(f"| task, signal | best signal of all (sd) | of the best {options.best} (sd) | highest test value |")
+    print("| --- | ---: | ---: | ---: |", *lines, sep="\n")
 
 
 if __name__ == "__main__":

@@ -70,7 +70,7 @@ def load(given: str, command: str | None = None) -> Config:
       FileNotFoundError: there is no such file.
       ValueError: there is no such name, the file is no config, or one for another command; says where it fails.
     """
-    module = _from_file(pathlib.Path(given)) if is_path(given) else _from_package(given)
+    module = _from_file(pathlib.Path(given)) if is_path(given) else _from_package(given, command)
     make = getattr(module, "config", None)
     name = pathlib.Path(given).stem
     if not callable(make):
@@ -92,12 +92,12 @@ def _first_line(name: str) -> str:
     return (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
 
 
-def _from_package(name: str) -> ModuleType:
+def _from_package(name: str, command: str | None) -> ModuleType:
     if name not in names():
         own = [str(path) for path in pathlib.Path().glob("*.py")]
         close = nearest(name, names() + own)
-        hint = f"did you mean {close}?" if close else "--help lists them"
-        raise ValueError(f"unknown config {name[:200]!r}; {hint} (or path/to/file.py)")
+        hint = f"did you mean {close}?" if close else f"nasjax {command or 'sweep'} --help lists them"
+        raise ValueError(f"unknown config {name[:200]!r}; {hint} (a file of your own: path/to/file.py)")
     return importlib.import_module(f"nasjax.configs.{name}")
 
 

@@ -79,8 +79,8 @@ def test_a_config_may_import_what_lies_beside_it_but_hides_nothing():
     ("given", "message"),
     [
         ("graphpnas_nb201_digit", "unknown config 'graphpnas_nb201_digit'; did you mean graphpnas_nb201_digits?"),
-        ("zzz", "unknown config 'zzz'; --help lists them (or path/to/file.py)"),
-        ("", "unknown config ''; --help lists them"),
+        ("zzz", "unknown config 'zzz'; nasjax sweep --help lists them (a file of your own: path/to/file.py)"),
+        ("", "unknown config ''; nasjax sweep --help lists them"),
         ("min", "unknown config 'min'; did you mean mine.py?"),
         ("__init__", "unknown config '__init__'"),
         ("mime.py", "config 'mime.py': there is no such file; did you mean mine.py?"),

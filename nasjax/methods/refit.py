@@ -6,7 +6,7 @@ anew each time, in minibatches of two; the last one of an odd elite holds one gr
 
 Shapes are static, the number of graphs is not: `size` of the `M` rows count. A step without graphs changes nothing. The
 number of steps follows from `bound`, which a caller keeps unbatched under `vmap`, so that the loop's predicate stays
-one. Ours: the gradient is whole before Adam begins; see `_stepped`.
+one. Ours: Adam updates each array by itself, behind a barrier (`_stepped`).
 """
 
 import dataclasses
@@ -154,7 +154,8 @@ def _stepped(optimiser: optax.GradientTransformation, gradient: PyTree, learner:
     """The learner after one step along a gradient.
 
     The barrier keeps XLA from computing parts of the gradient anew within Adam's update of each array. One flat vector of all
-    parameters would make Adam one kernel, but the gradient has to be put together first, which costs more (docs/decisions.md).
+    parameters would make Adam one kernel, but the gradient has to be put together first, which costs more on a CPU
+    (docs/decisions.md).
     """
     gradient = jax.lax.optimization_barrier(gradient)  # type: ignore[no-untyped-call]
     with jax.numpy_dtype_promotion("standard"):  # optax raises a float to an integer's power

@@ -46,7 +46,7 @@ class ReinforceRnn:
     A field that is None has the default of its objective, in brackets (elite / reinforce); "-": it has no meaning there
     and must stay None. The protocols of the elite objective are GraphPNAS's (`nasjax.methods.graphpnas_settings`); the
     defaults are the one for NAS-Bench-201's CIFAR-100. Learning rates, temperatures and the entropy's weight are the best of
-    those that were compared there (docs/reinforce_rnn.md): ENAS has 1e-3 and no temperature.
+    those that were compared there (docs/reinforce_rnn.md).
 
     Attributes:
       objective: "elite": before each batch a fresh LSTM is fitted to the best evaluated so far by weighted maximum

@@ -239,7 +239,7 @@ def _vertical(panel: Panel, start: float, end: float) -> tuple[Scale, list[float
     """The axis of values, and those that may be labelled, most wanted first."""
     known = np.concatenate([_finite(values) for c in panel.curves for values in (c.median, c.low, c.high)])
     if panel.measure == "regret":
-        return scales.regret(known, panel.threshold, start, end)
+        return scales.regret_axis(known, panel.threshold, start, end)
     high = float(known.max())
     last = max(int(c.queries[-1]) for c in panel.curves)
     # The first few queries are far below what is of interest; with fewer than 8 in all, nothing is cut.
@@ -258,7 +258,7 @@ def _drawn(panel: Panel, width: float, height: float, *, labels: bool = True) ->
     """The panel in a box of that size, without the tag around it."""
     longest = max(min(len(c.name), _LONGEST) for c in panel.curves)
     right = 28 + 7.0 * longest if labels else 12
-    x, x_ticks = scales.queries(max(int(c.queries[-1]) for c in panel.curves), 58, width - right)
+    x, x_ticks = scales.query_axis(max(int(c.queries[-1]) for c in panel.curves), 58, width - right)
     y, y_ticks = _vertical(panel, height - 44, 12)
     parts = [_frame(panel, x, y, x_ticks, y_ticks)]
     for c in panel.curves:
@@ -279,7 +279,7 @@ def _frame(panel: Panel, x: Scale, y: Scale, x_ticks: Sequence[float], y_ticks: 
     for tick in shown:
         parts.append(f'<path class="grid" d="M{left:g} {y.at(tick):.1f}H{right:g}"/>')
         parts.append(
-            f'<text x="{left - 7:g}" y="{y.at(tick) + 4:.1f}" text-anchor="end">{scales.number(tick, shown)}</text>\n'
+            f'<text x="{left - 7:g}" y="{y.at(tick) + 4:.1f}" text-anchor="end">{scales.tick_text(tick, shown)}</text>\n'
         )
     for tick in scales.apart(x, x_ticks, 34):
         parts.append(f'<text x="{x.at(tick):.1f}" y="{base + 18:g}" text-anchor="middle">{tick:,.0f}</text>\n')

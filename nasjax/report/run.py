@@ -124,7 +124,8 @@ def _best(config: dict[str, Any], history: Record, result: dict[str, Any] | None
     for name, value in values.items():
         note = ' <span class="quiet">not part of the reward</span>' if markup.is_test(name) else ""
         rows.append((markup.label(name), markup.quantity(name, value) + note))
-    rows.append((_COST.get(str(evaluator), "cost"), markup.number(float(history.cost[row]))))
+    if history.cost[row] or evaluator != "Table":  # many tables do not say
+        rows.append((_COST.get(str(evaluator), "cost"), markup.number(float(history.cost[row]))))
     spec = history.specs[row]
     picture = drawing.draw_cell(spec) or f'<code class="spec">{markup.spec(spec)}</code>'
     return (

@@ -1,4 +1,4 @@
-"""Axes that are not linear, and which of their ticks are labelled."""
+"""Axes of transformed values, and which of their ticks are labelled."""
 
 import itertools
 import math
@@ -19,7 +19,7 @@ class Scale(NamedTuple):
     Attributes:
       axis: of what `forward` makes of a value.
       forward: ascending.
-      unit: of regret: where the axis turns from linear to logarithmic.
+      unit: where a regret axis turns from linear to logarithmic; 1 for others.
     """
 
     axis: Axis
@@ -31,7 +31,7 @@ class Scale(NamedTuple):
         return self.axis.at(self.forward(value))
 
 
-def regret(values: Floats, threshold: float, start: float, end: float) -> tuple[Scale, list[float]]:
+def regret_axis(values: Floats, threshold: float, start: float, end: float) -> tuple[Scale, list[float]]:
     """Returns an inverse hyperbolic sine axis for `values`, and its ticks, most wanted first.
 
     Args:
@@ -51,14 +51,14 @@ def regret(values: Floats, threshold: float, start: float, end: float) -> tuple[
 
     # A little below 0, so that a line on it is seen whole.
     axis = Axis(min(-0.03 * forward(top), forward(min(0.0, float(values.min())))), forward(top) * 1.03, start, end)
-    ticks = [0.0, *_round(math.floor(math.log10(unit)), top)]
+    ticks = [0.0, *_decade_ticks(math.floor(math.log10(unit)), top)]
     return Scale(axis, forward, unit), [tick for tick in ticks if unit * 0.99 <= tick <= top or not tick]
 
 
-def queries(last: int, start: float, end: float) -> tuple[Scale, list[float]]:
+def query_axis(last: int, start: float, end: float) -> tuple[Scale, list[float]]:
     """Returns a logarithmic axis from 1 to `last`, at least 2, and its ticks, most wanted first."""
     last = max(2, last)
-    ticks = [float(last), *_round(0, last)]
+    ticks = [float(last), *_decade_ticks(0, last)]
     return Scale(Axis(0.0, math.log(last), start, end), math.log, 1.0), [tick for tick in ticks if tick <= last]
 
 
@@ -71,7 +71,7 @@ def apart(scale: Scale, ticks: Sequence[float], gap: float) -> list[float]:
     return sorted(kept)
 
 
-def number(tick: float, ticks: Sequence[float]) -> str:
+def tick_text(tick: float, ticks: Sequence[float]) -> str:
     """Returns a tick with the decimals that tell it from its neighbours."""
     if tick == 0 or max(map(abs, ticks)) >= 1e6:
         return f"{tick:.3g}"
@@ -81,7 +81,7 @@ def number(tick: float, ticks: Sequence[float]) -> str:
     return f"{tick:,.{decimals}f}" if decimals < 6 else f"{tick:.3g}"
 
 
-def _round(first: int, top: float) -> list[float]:
+def _decade_ticks(first: int, top: float) -> list[float]:
     """1, 5 and 2 times the powers of ten from 10**first to about `top`, all of one factor before those of the next."""
     exponents = range(first, math.floor(math.log10(top)) + 1)
     return [factor * 10.0**exponent for factor in (1, 5, 2) for exponent in exponents]

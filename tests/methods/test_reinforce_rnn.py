@@ -306,6 +306,7 @@ def test_defaults_by_objective():
         1.5,
     )
     assert (elite.batch, policy.batch) == (1, 10)
+    assert (elite.refit.learning_rate, policy.refit.learning_rate) == (1e-3, 3.5e-3)
     assert jax.eval_shape(ReinforceRnn().build(TOY, 20).init, jax.random.key(0)).learner is None
     shapes = jax.eval_shape(ReinforceRnn("reinforce").build(TOY, 20).init, jax.random.key(0))
     assert shapes.learner.params.states.shape == (1, 64, 256)

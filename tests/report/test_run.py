@@ -369,3 +369,11 @@ def test_the_cost_has_the_unit_of_its_evaluator(tmp_path, evaluator, unit):
     page = read(make_run(tmp_path / "run", make_record([0.5]), config=config))
     label = f"cost of training, {unit}" if unit else "cost"
     assert f"<dt>{label}</dt>" in page.source
+
+
+def test_a_table_without_seconds_says_no_cost(tmp_path):
+    made = make_record([0.5])
+    config = {"type": "Search", "evaluator": {"type": "Table"}}
+    for folder, cost in (("known", made.cost), ("unknown", np.zeros(1, np.float32))):
+        page = read(make_run(tmp_path / folder, dataclasses.replace(made, cost=cost), config=config))
+        assert ("<dt>cost" in page.source) == (folder == "known")
