@@ -67,9 +67,8 @@ def main() -> None:
         program(evaluator, [0])  # the first call allocates
         searching.append(timed(program, evaluator, range(arguments.seeds))[0])
 
-    print(
-        f"| {len(devices)} devices ({devices[0].platform}), jax {jax.__version__} | seconds by the clock | CPU seconds |\n|---|---|---|"
-    )
+    machine = f"{len(devices)} devices ({devices[0].platform}), jax {jax.__version__}"
+    print(f"| {machine} | seconds by the clock | CPU seconds |\n|---|---|---|")
     print(row("compiling", compiling))
     print(row(f"{arguments.seeds:,} evolutions of {arguments.queries} queries", searching))
 
