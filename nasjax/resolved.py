@@ -16,7 +16,8 @@ Plain = dict[str, Any] | list[Any] | str | int | float | bool | None
 def plain(value: object, name: str = "config") -> Plain:
     """Returns `value`, a tree of dataclasses, tuples, mappings and scalars, as nested plain values.
 
-    A dataclass becomes its fields and its class name under "type". Modules are left out, so that a class may move. A field
+    A dataclass becomes its fields and its class name under "type". One whose fields are filled in by a method `resolved()` is
+    recorded filled in: a default that changes makes another config. Modules are left out, so that a class may move. A field
     with "omit_default" in its metadata is left out while it has its default: it is younger than configs that have been
     recorded, and they must not become other ones.
 
@@ -24,6 +25,8 @@ def plain(value: object, name: str = "config") -> Plain:
       ValueError: a field holds something that cannot be recorded; its dotted name is given.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fill = getattr(value, "resolved", None)
+        value = fill() if callable(fill) else value
         written = [f for f in dataclasses.fields(value) if not _is_omitted(f, getattr(value, f.name))]
         fields = {f.name: plain(getattr(value, f.name), f"{name}.{f.name}") for f in written}
         return {"type": type(value).__qualname__, **fields}

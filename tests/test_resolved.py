@@ -9,6 +9,8 @@ import pathlib
 import pytest
 
 from nasjax import resolved
+from nasjax.methods.graphpnas import GraphPNAS
+from nasjax.methods.reinforce_rnn import ReinforceRnn
 
 
 class Mode(enum.Enum):
@@ -63,6 +65,37 @@ def test_a_younger_field_is_left_out_while_it_has_its_default():
     changed = resolved.plain(Younger(shape="flat"))
     assert changed["shape"] == "flat"
     assert resolved.differences(resolved.plain(Younger()), changed) == ['shape: absent, now "flat"']
+
+
+@dataclasses.dataclass(frozen=True)
+class Preset:
+    kind: str = "slow"
+    rate: float | None = None
+
+    def resolved(self):
+        return dataclasses.replace(self, rate=self.rate or {"slow": 0.1, "fast": 0.5}[self.kind])
+
+
+def test_defaults_that_follow_from_others_are_recorded():
+    """So a run is told from one that was begun when they were others."""
+    assert resolved.plain((Preset(), Preset("fast"), Preset("fast", 0.2))) == [
+        {"type": "Preset", "kind": "slow", "rate": 0.1},
+        {"type": "Preset", "kind": "fast", "rate": 0.5},
+        {"type": "Preset", "kind": "fast", "rate": 0.2},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("settings", "wanted"),
+    [
+        (ReinforceRnn(), {"learning_rate": 1e-3, "entropy": None}),
+        (ReinforceRnn("reinforce"), {"learning_rate": 3.5e-3, "entropy": 1e-4, "skip_weight": None}),
+        (GraphPNAS(fidelity="improved"), {"learning_rate": 1e-3, "objective": "nll", "screen": "gp"}),
+        (GraphPNAS(full_batch=True), {"learning_rate": 3e-3, "objective": "code", "screen": "none"}),
+    ],
+)
+def test_methods_record_the_settings_they_run_with(settings, wanted):
+    assert wanted.items() <= resolved.plain(settings).items()
 
 
 def test_survives_json_and_order_does_not_matter():

@@ -96,13 +96,19 @@ class ReinforceRnn:
           ValueError: a setting is out of range or belongs to the other objective, or the space cannot be written row by
             row.
         """
-        plan = _Plan(self._resolved(space, budget), cast(Generable, space), budget)
+        plan = _Plan(self._checked(space, budget), cast(Generable, space), budget)
         plan.config.__post_init__()
         init, ask, tell = functools.partial(_init, plan), functools.partial(_ask, plan), functools.partial(_tell, plan)
         return Method(init, ask, tell, plan.batch, learned=True)
 
-    def _resolved(self, space: Space, budget: int) -> "ReinforceRnn":
-        """The settings with defaults filled in, checked."""
+    def resolved(self) -> "ReinforceRnn":
+        """Returns the settings with those defaults filled in that depend on the objective alone; none if it is unknown."""
+        defaults = _DEFAULTS.get(self.objective, {})
+        missing = {name: value for name, value in defaults.items() if getattr(self, name) is None}
+        return dataclasses.replace(self, **missing)  # type: ignore[arg-type]
+
+    def _checked(self, space: Space, budget: int) -> "ReinforceRnn":
+        """The settings with all defaults filled in."""
         if self.objective not in _DEFAULTS:
             raise ValueError(f"reinforce_rnn: objective is {self.objective!r}; one of {', '.join(_DEFAULTS)}")
         if not isinstance(space, Generable):
@@ -112,14 +118,13 @@ class ReinforceRnn:
             )
         if budget < 1:
             raise ValueError(f"reinforce_rnn: a budget of {budget} evaluations; at least 1 is needed")
-        defaults = dict(_DEFAULTS[self.objective])
-        if self.objective == "reinforce":
-            defaults["skip_weight"] = 0.8 if space.alphabet.chain else 0.0
+        known = {*_DEFAULTS[self.objective], *(["skip_weight"] if self.objective == "reinforce" else [])}
         for name in {name for values in _DEFAULTS.values() for name in values} | {"skip_weight"}:
-            if name not in defaults and getattr(self, name) is not None:
+            if name not in known and getattr(self, name) is not None:
                 raise ValueError(f"reinforce_rnn: {name} has no meaning with objective={self.objective!r}")
-        missing = {name: value for name, value in defaults.items() if getattr(self, name) is None}
-        settings = dataclasses.replace(self, **missing)  # type: ignore[arg-type]
+        settings = self.resolved()
+        if self.objective == "reinforce" and self.skip_weight is None:
+            settings = dataclasses.replace(settings, skip_weight=0.8 if space.alphabet.chain else 0.0)
         least = {**_LEAST, "batch": 2} if self.objective == "reinforce" else _LEAST
         for name, minimum in least.items():
             value = getattr(settings, name)

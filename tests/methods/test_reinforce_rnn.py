@@ -55,7 +55,7 @@ def additive(space, noise=0.0, seed=0):
 
 
 def plan_of(settings, space=TOY, budget=20):
-    return reinforce_rnn._Plan(settings._resolved(space, budget), space, budget)
+    return reinforce_rnn._Plan(settings._checked(space, budget), space, budget)
 
 
 def test_the_policy_gradient_is_unbiased():
