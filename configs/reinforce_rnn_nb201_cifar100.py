@@ -4,7 +4,7 @@
 this data set's exploring queries, elite and epochs, and an LSTM for the graph generator. `reinforce` (100 seeds): batches of ten,
 policy gradients. Their other settings: `reinforce_rnn_tuning`. Beside them the control `cem`, at the same seeds.
 
-Expected: 13 CPU-seconds a search of `elite`, a quarter of one of `reinforce`. Figures: docs/reinforce_rnn.md. NASJAX_DATA names
+Expected: 20 CPU-seconds a search of `elite`, an eighth of one of `reinforce`. Figures: docs/reinforce_rnn.md. NASJAX_DATA names
 the folder with nasbench201.npz.
 """
 
