@@ -5,8 +5,8 @@ official test accuracies are not in this table: all figures are those of a *mode
 import the official file (`nasjax table import nasbench101_tfrecord …`) and name it here, with the signal `val_acc@108:run` in
 place of the modelled ones.
 
-500 seeds, 50 of `gp_bo` and `bananas`. NASJAX_DATA names the folder with nasbench101.npz. Figures:
-docs/nasbench101_controls.md.
+500 seeds, 50 of `gp_bo` and `bananas`. Expected: 27 CPU-minutes. NASJAX_DATA names the folder with nasbench101.npz.
+Figures: docs/nasbench101_controls.md.
 """
 
 from nasjax.methods.bananas import Bananas
