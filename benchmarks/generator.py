@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nasjax import generator
-from nasjax.base import Rows
+from nasjax.base import Array, Key, PyTree, Rows
 from nasjax.generator import GeneratorConfig
 from nasjax.methods import refit
 from nasjax.spaces.nasbench201 import NasBench201
@@ -39,11 +39,11 @@ class Form:
         rows = Rows(jnp.asarray(labels), jnp.zeros((ELITE, 4), jnp.int32), jnp.full(ELITE, 4, jnp.int32))
         weights = jnp.arange(1, ELITE + 1, dtype=jnp.float32) / ELITE
 
-        def loss(params, graphs, coefficients, key):  # type: ignore[no-untyped-def]
+        def loss(params: PyTree, graphs: Rows, coefficients: Array, key: Key) -> Array:
             del key
             return generator.losses(params, config, graphs, coefficients).sum()
 
-        def fit(key):  # type: ignore[no-untyped-def]
+        def fit(key: Key) -> refit.Learner:
             start = refit.fresh(settings, generator.init(key, config))
             size = jnp.int32(ELITE)
             return refit.fit(settings, loss, start, key, rows, weights, size, epochs=jnp.int32(EPOCHS), bound=size)

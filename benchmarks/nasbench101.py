@@ -12,6 +12,8 @@ import itertools
 import os
 import statistics
 import time
+from collections.abc import Callable
+from typing import Any
 
 os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1")
 
@@ -19,6 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from nasjax.base import Array
 from nasjax.spaces import nasbench101_cells
 from nasjax.spaces import nasbench101_words as packed
 from nasjax.spaces.nasbench101 import NasBench101
@@ -28,7 +31,7 @@ NO_KEY = np.uint32(0xFFFFFFFF)
 ORDERS = [(0, *order, OUTPUT) for order in itertools.permutations(INNER)]
 
 
-def in_a_row(word):  # type: ignore[no-untyped-def]
+def in_a_row(word: Array) -> Array:
     """The 119 swaps without a loop."""
     best, turned = word, packed._rounds().turned.ravel()
     for place, pairs in zip(packed._plain_changes(len(INNER)), turned, strict=False):
@@ -37,12 +40,12 @@ def in_a_row(word):  # type: ignore[no-untyped-def]
     return best
 
 
-def fields(word):  # type: ignore[no-untyped-def]
+def fields(word: Array) -> Array:
     """A loop over the orders that moves every field."""
     places, turned = map(jnp.asarray, _orders())
     starts = [(bit, 1) for bit in range(len(PAIRS))] + [(shift, ABSENT) for shift in FIELD.values()]
 
-    def step(number, best):  # type: ignore[no-untyped-def]
+    def step(number: Array, best: Array) -> Array:
         moved = jnp.zeros_like(word)
         for field, (start, mask) in enumerate(starts):
             moved |= ((word >> start) & mask) << places[number, field]
@@ -51,7 +54,7 @@ def fields(word):  # type: ignore[no-untyped-def]
     return jax.lax.fori_loop(0, len(ORDERS), step, jnp.full_like(word, NO_KEY))
 
 
-def byte_tables(word):  # type: ignore[no-untyped-def]
+def byte_tables(word: Array) -> Array:
     """Four lookups an order, all orders of a cell at once."""
     tables, (_, turned) = _byte_tables(), _orders()
     moved = jnp.zeros(len(ORDERS), jnp.uint32)
@@ -60,7 +63,7 @@ def byte_tables(word):  # type: ignore[no-untyped-def]
     return jnp.where((word & jnp.asarray(turned)) == 0, moved, NO_KEY).min()
 
 
-def _orders():  # type: ignore[no-untyped-def]
+def _orders() -> tuple[np.ndarray, np.ndarray]:
     """uint32[120, 26], where each order puts the fields; uint32[120], the edges that it turns around."""
     places, turned = np.zeros((len(ORDERS), 26), np.uint32), np.zeros(len(ORDERS), np.uint32)
     for number, order in enumerate(ORDERS):
@@ -72,7 +75,7 @@ def _orders():  # type: ignore[no-untyped-def]
     return places, turned
 
 
-def _byte_tables():  # type: ignore[no-untyped-def]
+def _byte_tables() -> np.ndarray:
     """uint32[4, 256, 120], what each value of each byte becomes."""
     places, _ = _orders()
     starts = [(bit, 1) for bit in range(len(PAIRS))] + [(shift, ABSENT) for shift in FIELD.values()]
@@ -86,7 +89,7 @@ def _byte_tables():  # type: ignore[no-untyped-def]
 class Program:
     """A function of one cell, compiled for many."""
 
-    def __init__(self, function, *arguments, chunks: int = 0) -> None:  # type: ignore[no-untyped-def]
+    def __init__(self, function: Callable[..., Any], *arguments: Any, chunks: int = 0) -> None:
         self.arguments, self.times = arguments, []
         mapped = jax.vmap(function)
         if chunks:

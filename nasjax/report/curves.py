@@ -13,10 +13,9 @@ import numpy.typing as npt
 
 from nasjax import stats
 from nasjax.report import markup, scales
-from nasjax.report.charts import Axis
+from nasjax.report.charts import Axis, Floats
 from nasjax.report.scales import Scale
 
-Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 STYLES = 12

@@ -5,12 +5,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import numpy as np
-import numpy.typing as npt
-
-from nasjax.report.charts import Axis
-
-Floats = npt.NDArray[np.float64]
+from nasjax.report.charts import Axis, Floats
 
 
 class Scale(NamedTuple):
