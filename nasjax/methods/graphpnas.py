@@ -32,11 +32,11 @@ from nasjax.base import (
     Rows,
     Space,
 )
-from nasjax.generator import GeneratorConfig
 from nasjax.history import History
 from nasjax.methods import drawing, elites, encoding, graph_process, orders, refit, reinforce, screen
+from nasjax.methods.graphpnas_plan import Plan
 from nasjax.methods.graphpnas_settings import Settings
-from nasjax.methods.refit import Learner, Refit
+from nasjax.methods.refit import Learner
 
 REPLAY_CLIP = 2.0
 """Largest importance weight of a replayed sample."""
@@ -81,91 +81,12 @@ class GraphPNAS(Settings):
           by row.
         """
         self.check(space, budget)
-        plan = _Plan(self.resolved(), cast(Generable, space), budget)
+        plan = Plan(self.resolved(), cast(Generable, space), budget)
         init, ask, tell = functools.partial(_init, plan), functools.partial(_ask, plan), functools.partial(_tell, plan)
         return Method(init, ask, tell, self.batch, learned=True, steps=plan.steps if plan.free_repeats else None)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Plan:
-    """What is static in a search."""
-
-    settings: Settings
-    space: Generable
-    budget: int
-
-    @property
-    def free_repeats(self) -> bool:
-        return self.settings.dedupe == "encoding" and not self.settings.count_repeats
-
-    @property
-    def least_steps(self) -> int:
-        """Steps that the budget takes where every row counts."""
-        return -(-self.budget // self.settings.batch)
-
-    @property
-    def steps(self) -> int:
-        """Most steps: a recalled repeat uses up its row."""
-        return self.least_steps * (2 if self.free_repeats else 1)
-
-    @property
-    def rows(self) -> int:
-        """Rows of the archive; recalled repeats stand in it too."""
-        return self.steps * self.settings.batch if self.free_repeats else self.budget
-
-    @property
-    def first_refit(self) -> int:
-        """The batch before which the generator is fitted for the first time."""
-        return 1 if self.settings.refit_during_explore else self.settings.explore_iters
-
-    @functools.cached_property
-    def seen_space(self) -> Space:
-        """The space by whose keys the history tells what is new."""
-        return encoding.by_encoding(self.space) if self.settings.dedupe == "encoding" else self.space
-
-    @functools.cached_property
-    def alphabet(self) -> Alphabet:
-        """The space's, without `mask_ops`."""
-        alphabet, extra = self.space.alphabet, set(self.settings.mask_ops)
-        if alphabet.edge_labels:
-            return alphabet._replace(masked_edges=tuple(sorted(extra | set(alphabet.masked_edges))))
-        return alphabet._replace(masked_nodes=tuple(sorted(extra | set(alphabet.masked_nodes))))
-
-    @functools.cached_property
-    def config(self) -> GeneratorConfig:
-        settings = self.settings
-        return GeneratorConfig(
-            self.alphabet,
-            hidden=settings.hidden,
-            rounds=settings.rounds,
-            mixture=settings.mixture,
-            form=settings.form,
-            none_label=settings.none_label or "mask",
-            node_label_input=settings.node_label_input,
-            label_after_edges=settings.label_after_edges,
-        )
-
-    @functools.cached_property
-    def model(self) -> drawing.Model:
-        return drawing.graph_model(self.config)
-
-    @property
-    def refit(self) -> Refit:
-        settings = self.settings
-        rate = cast(float, settings.learning_rate)
-        if settings.full_batch:
-            return Refit(max(self.sizes), rate, settings.steps, shuffle=False, stop_at=settings.stop_at)
-        return Refit(2, rate, stop_at=settings.stop_at)
-
-    @functools.cached_property
-    def sizes(self) -> tuple[int, ...]:
-        """Largest elite by the size of the archive."""
-        settings = self.settings
-        arguments = (settings.elite, self.rows, settings.elite_schedule, settings.elite_fraction)
-        return tuple(elites.elite_sizes(settings.elite_rule, *arguments).tolist())
-
-
-def _init(plan: _Plan, key: Key) -> State:
+def _init(plan: Plan, key: Key) -> State:
     settings, rows = plan.settings, plan.rows
     learner = None
     if settings.warm_start != "none" or settings.refit_every > 1 or settings.on_policy != "none":
@@ -179,7 +100,7 @@ def _init(plan: _Plan, key: Key) -> State:
     )
 
 
-def _ask(plan: _Plan, state: State, key: Key, step: Array) -> tuple[Proposals, State]:
+def _ask(plan: Plan, state: State, key: Key, step: Array) -> tuple[Proposals, State]:
     settings = plan.settings
     fit_key, draw_key, screen_key, refill_key = jax.random.split(key, 4)
     generating = step >= settings.explore_iters
@@ -220,7 +141,7 @@ def _ask(plan: _Plan, state: State, key: Key, step: Array) -> tuple[Proposals, S
     return proposals, state._replace(learner=None if state.learner is None else learner)
 
 
-def _tell(plan: _Plan, state: State, proposals: Proposals, evaluation: Evaluation, step: Array) -> State:
+def _tell(plan: Plan, state: State, proposals: Proposals, evaluation: Evaluation, step: Array) -> State:
     if state.repeats is not None:
         past, repeats = state.history, state.repeats
         proposals, evaluation, repeats = encoding.recall(plan.space, past, proposals, evaluation, repeats)
@@ -237,7 +158,7 @@ def _tell(plan: _Plan, state: State, proposals: Proposals, evaluation: Evaluatio
     return told._replace(learner=learner, log_probs=log_probs)
 
 
-def _fresh(plan: _Plan, key: Key) -> Learner:
+def _fresh(plan: Plan, key: Key) -> Learner:
     """New parameters; with a leading axis for an ensemble."""
     marginals = None
     if plan.settings.init_prior:
@@ -249,7 +170,7 @@ def _fresh(plan: _Plan, key: Key) -> Learner:
     return jax.vmap(lambda k: refit.fresh(plan.refit, generator.init(k, plan.config, marginals)))(keys)
 
 
-def _refit_if_needed(plan: _Plan, state: State, idle: Learner, key: Key, step: Array) -> Learner:
+def _refit_if_needed(plan: Plan, state: State, idle: Learner, key: Key, step: Array) -> Learner:
     """The refit, or `idle` where recalled repeats have left steps over when the budget is spent."""
     if state.repeats is None:
         return _refit(plan, state, key, step)
@@ -266,7 +187,7 @@ def _refit_if_needed(plan: _Plan, state: State, idle: Learner, key: Key, step: A
     return jax.lax.while_loop(needed, once, (jnp.bool_(False), key, idle))[2]
 
 
-def _refit(plan: _Plan, state: State, key: Key, step: Array) -> Learner:
+def _refit(plan: Plan, state: State, key: Key, step: Array) -> Learner:
     """The generator fitted to the elite: from scratch, or from the one before."""
     settings = plan.settings
     elite_key, start_key, fit_key = jax.random.split(key, 3)
@@ -280,7 +201,7 @@ def _refit(plan: _Plan, state: State, key: Key, step: Array) -> Learner:
         weights = weights * best.size.astype(jnp.float32) / jnp.maximum(weights.sum(), 1e-9)
     graphs = jax.vmap(plan.space.to_rows)(best.archs)
 
-    epochs, start = _epochs(plan, step), _fresh(plan, start_key)
+    epochs, start = plan.epochs(step), _fresh(plan, start_key)
     if settings.warm_start != "none":
         number = (step - max(plan.first_refit, 1)) // settings.refit_every
         anew = number <= 0
@@ -307,21 +228,7 @@ def _refit(plan: _Plan, state: State, key: Key, step: Array) -> Learner:
     return jax.vmap(fit)(start, jax.random.split(fit_key, settings.ensemble))
 
 
-def _epochs(plan: _Plan, step: Array) -> Array:
-    """int32[], epochs of a refit from scratch before batch `step`."""
-    settings = plan.settings
-    if settings.full_batch:
-        return jnp.asarray(settings.steps, jnp.int32)
-    full = settings.epochs
-    if not settings.epoch_ramp:
-        return jnp.asarray(full, jnp.int32)
-    before = step - 1  # the code counts the batch after which it refits
-    third = jnp.where(3 * before < 2 * full, 2 * full // 3, full)
-    epochs: Array = jnp.where(3 * before < full, full // 3, third).astype(jnp.int32)
-    return epochs
-
-
-def _elite_loss(plan: _Plan, params: PyTree, graphs: Rows, coefficients: Array, key: Key) -> Array:
+def _elite_loss(plan: Plan, params: PyTree, graphs: Rows, coefficients: Array, key: Key) -> Array:
     """Σ coefficient · loss over a minibatch, and the entropy bonus."""
     settings, config = plan.settings, plan.config
     objective = settings.objective or "code"
@@ -344,9 +251,7 @@ def _elite_loss(plan: _Plan, params: PyTree, graphs: Rows, coefficients: Array, 
     return total
 
 
-def _generate(
-    plan: _Plan, state: State, learner: Learner, key: Key, screen_key: Key, step: Array
-) -> drawing.Candidates:
+def _generate(plan: Plan, state: State, learner: Learner, key: Key, screen_key: Key, step: Array) -> drawing.Candidates:
     """The generator's draws, in the order in which they are to be considered."""
     settings = plan.settings
     last = plan.least_steps - 1
@@ -370,7 +275,7 @@ def _generate(
     return drawing.Candidates(take(candidates.archs), take(candidates.mask), take(candidates.fresh), candidates.info)
 
 
-def _screened(plan: _Plan, state: State, learner: Learner, candidates: drawing.Candidates, key: Key) -> Array:
+def _screened(plan: Plan, state: State, learner: Learner, candidates: drawing.Candidates, key: Key) -> Array:
     """int32[C], the candidates in the order of a surrogate's opinion."""
     settings, archive = plan.settings, _archive(plan, state)
     rows = jax.vmap(plan.space.to_rows)(candidates.archs)
@@ -389,7 +294,7 @@ def _screened(plan: _Plan, state: State, learner: Learner, candidates: drawing.C
     return screen.ranking(values, candidates.fresh, settings.screen_candidates)
 
 
-def _archive(plan: _Plan, state: State) -> screen.Archive:
+def _archive(plan: Plan, state: State) -> screen.Archive:
     """What a surrogate is fitted to."""
     past = state.history
     mask = past.valid & (jnp.arange(plan.rows) < past.count)
@@ -397,7 +302,7 @@ def _archive(plan: _Plan, state: State) -> screen.Archive:
 
 
 def _reinforce(
-    plan: _Plan, told: State, first: Array, proposals: Proposals, evaluation: Evaluation
+    plan: Plan, told: State, first: Array, proposals: Proposals, evaluation: Evaluation
 ) -> tuple[Learner, Array | None]:
     """The generator after `inner_steps` REINFORCE steps on this batch, or on all that it proposed.
 
@@ -449,7 +354,7 @@ def _writable(alphabet: Alphabet, rows: Rows) -> Array:
     return ~(wrong.any() | (wrong_nodes.any() & (alphabet.node_labels > 0)))
 
 
-def _nothing(plan: _Plan, key: Key) -> Learner:
+def _nothing(plan: Plan, key: Key) -> Learner:
     """Zeros: a generator from which nobody samples."""
     shapes = jax.eval_shape(functools.partial(_fresh, plan), key)
     zeros: Learner = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
