@@ -61,8 +61,7 @@ class Ours:
         self.settings, self.queries, self.evaluator, self.width = settings, queries, evaluator, width
 
     def compile(self) -> None:
-        seeds._compiled.cache_clear()  # what an earlier round compiled
-        jax.clear_caches()
+        seeds.forget()  # what an earlier round compiled
         given = SPACE, self.settings, self.evaluator, self.queries
         self.program = seeds.program(*given, devices=jax.local_devices()[:1], width=self.width)
 

@@ -100,6 +100,12 @@ def program(
         tried //= 2
 
 
+def forget() -> None:
+    """Drops the compiled programs of this process: the next `program` compiles anew, for whoever measures that."""
+    _compiled.cache_clear()
+    jax.clear_caches()  # type: ignore[no-untyped-call]
+
+
 def side_by_side(method: Method, platform: str) -> int:
     """Returns how many seeds share a device of this platform where its memory allows."""
     return 1 if method.learned and platform == "cpu" else WIDEST

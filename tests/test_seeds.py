@@ -100,3 +100,10 @@ def test_what_cannot_be_traced_is_refused(table):
 
     with pytest.raises(ValueError, match="Children is not pure"):
         seeds.program(SPACE, METHOD, Children(), BUDGET)
+
+
+def test_a_forgotten_program_is_compiled_anew(table):
+    first = seeds.program(SPACE, METHOD, table, BUDGET, width=1)
+    assert seeds.program(SPACE, METHOD, table, BUDGET, width=1).run is first.run
+    seeds.forget()
+    assert seeds.program(SPACE, METHOD, table, BUDGET, width=1).run is not first.run
