@@ -3,6 +3,7 @@
 What scipy has (Wilcoxon, ranks, trimmed means) is used from scipy; here is what needs a decision of ours.
 """
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -46,19 +47,21 @@ def mean_interval(values: npt.ArrayLike, *, resamples: int = 10_000, seed: int =
     return Interval(float(array.mean()), float(low), float(high))
 
 
-def sign_flip_test(differences: npt.ArrayLike) -> float:
+def sign_flip_test(differences: npt.ArrayLike, resolution: float = 0.0) -> float:
     """Returns the two-sided p-value of "the mean of paired differences is zero" by flipping their signs.
 
     Exact over all 2^n patterns up to 20 pairs; above, 100,000 random patterns (seed 0), counting the observed one.
 
     Args:
       differences: float[n], one paired difference a seed, n >= 1.
+      resolution: see `tied`; means that are as close count as equal, too.
 
     Raises:
       ValueError: no differences, or some that are not finite.
     """
-    array = _finite(differences, "sign_flip_test")
-    observed = abs(array.mean()) - 1e-12  # sums in another order may differ in the last bits
+    array = tied(differences, resolution)
+    # Sums in another order differ in the last bits.
+    observed = abs(array.mean()) - max(resolution, 1e-12 * np.abs(array).max())
     if array.size > _EXACT_PAIRS:
         signs = np.random.default_rng(0).choice([-1.0, 1.0], (_RANDOM_FLIPS, array.size))
         return float((1 + (np.abs(signs @ array / array.size) >= observed).sum()) / (1 + _RANDOM_FLIPS))
@@ -92,7 +95,36 @@ def median_bands(values: npt.ArrayLike) -> tuple[Floats, Floats, Floats]:
     return np.median(array, axis=0), ordered[low], ordered[high]
 
 
-def paired_test(differences: npt.ArrayLike) -> tuple[str, float]:
+def tied(differences: npt.ArrayLike, resolution: float) -> Floats:
+    """Returns float64[n]: the differences, of which those that rounding alone tells apart are equal.
+
+    In a table of decimals 91.7 - 91.6 and 91.5 - 91.4 are equal, as float32 they are not; ranks and counts of sign
+    patterns would take the last bit for a finding. From the smallest size on, sizes within `resolution` of the least of
+    their group become their mean, and 0 where that group begins at 0.
+
+    Args:
+      differences: float[n], n >= 1.
+      resolution: how far apart rounding may put two that are equal; 0 changes nothing.
+
+    Raises:
+      ValueError: no differences, or some that are not finite.
+    """
+    array = _finite(differences, "differences")
+    if resolution <= 0:
+        return array
+    order = np.argsort(np.abs(array), kind="stable")
+    sizes, begin, least = np.abs(array)[order], 0, 0.0
+    while begin < len(sizes):
+        end = int(np.searchsorted(sizes, least + resolution, side="right"))
+        sizes[begin:end] = sizes[begin:end].mean() if least else 0.0
+        begin = end
+        least = sizes[begin] if begin < len(sizes) else math.inf
+    equal = np.empty_like(array)
+    equal[order] = sizes
+    return np.copysign(equal, array)
+
+
+def paired_test(differences: npt.ArrayLike, resolution: float = 0.0) -> tuple[str, float]:
     """Returns (name, two-sided p) of "paired differences are symmetric about zero".
 
     Up to 20 pairs the exact sign-flip test of the mean, above Wilcoxon's signed ranks with zeros split (both methods at
@@ -100,31 +132,33 @@ def paired_test(differences: npt.ArrayLike) -> tuple[str, float]:
 
     Args:
       differences: float[n], one a seed.
+      resolution: see `tied`.
 
     Raises:
       ValueError: no differences, or some that are not finite.
     """
-    array = _finite(differences, "paired_test")
+    array = tied(differences, resolution)
     if array.size <= _EXACT_PAIRS:
-        return "sign_flip", sign_flip_test(array)
+        return "sign_flip", sign_flip_test(differences, resolution)
     if not array.any():
         return "wilcoxon", 1.0
     found = scipy.stats.wilcoxon(array, zero_method="zsplit", method="asymptotic", alternative="two-sided")
     return "wilcoxon", float(found.pvalue)
 
 
-def rank_biserial(differences: npt.ArrayLike) -> float:
+def rank_biserial(differences: npt.ArrayLike, resolution: float = 0.0) -> float:
     """Returns what Wilcoxon's test sees as an effect: (R+ - R-) / (R+ + R-) of the signed ranks, zeros split; in -1..1.
 
     Its sign may differ from the mean's: a method may win a little in most seeds and lose much in a few.
 
     Args:
       differences: float[n], one a seed.
+      resolution: see `tied`.
 
     Raises:
       ValueError: no differences, or some that are not finite.
     """
-    array = _finite(differences, "rank_biserial")
+    array = tied(differences, resolution)
     ranks = scipy.stats.rankdata(np.abs(array))
     return float((np.sign(array) * ranks).sum() / ranks.sum())
 

@@ -24,6 +24,10 @@ OPTIMUM = {"points": 1e-4, "fraction": 1e-6, "nats": 1e-6}
 THRESHOLDS = {"points": (0.1, 0.5, 1.0), "fraction": (0.001, 0.005, 0.01), "nats": (0.01, 0.05, 0.1)}
 """Regrets that `queries_to` counts queries to, by the unit of the signal; those of points where it is unknown."""
 
+ROUNDINGS = 2
+"""Two equal differences of two float32 figures each, their subtractions included, come out at most so many of the largest
+figure's last places apart."""
+
 Floats = npt.NDArray[np.float64]
 
 
@@ -65,6 +69,7 @@ class Searches(NamedTuple):
       test: float64[S, Q], the incumbent's.
       best_test: float64[S, Q], the best among the queries so far.
       unique: int[S, Q], different keys so far.
+      largest: of all figures that regrets are differences of, and of all test values: the largest size.
     """
 
     seeds: npt.NDArray[np.int64]
@@ -72,11 +77,16 @@ class Searches(NamedTuple):
     test: Floats
     best_test: Floats
     unique: npt.NDArray[np.int64]
+    largest: tuple[float, float]
 
     def measure(self, name: str, query: int) -> Floats:
         """float64[S] after `query` queries, or after the last: "regret", "t1" or "t2"."""
         columns = {"regret": self.regret, "t1": self.test, "t2": self.best_test}[name]
         return columns[:, min(query, columns.shape[1]) - 1]
+
+    def resolution(self, name: str) -> float:
+        """How far apart float32 may put two equal differences of regrets, or of test values."""
+        return ROUNDINGS * float(np.finfo(np.float32).eps) * self.largest[name != "regret"]
 
 
 Group = tuple[str, str, str]
@@ -137,7 +147,8 @@ def searches(whole: pa.Table) -> dict[Group, Searches]:
     codes = np.stack([_codes(whole[name]) for name in ("task", "signal_name", "method")])
     order = np.lexsort((whole["query"].to_numpy(), whole["seed"].to_numpy(), *codes[::-1]))
     starts = np.flatnonzero(np.diff(codes[:, order], axis=1, prepend=-1).any(axis=0))
-    columns = {name: whole[name].to_numpy()[order] for name in ("seed", "query", "regret", "incumbent_test", "test")}
+    names = ("seed", "query", "regret", "incumbent_test", "test", "validation")
+    columns = {name: whole[name].to_numpy()[order] for name in names}
     columns["new"] = ~whole["repeat"].to_numpy()[order]
     found = {}
     for start, stop in itertools.pairwise([*starts, len(order)]):
@@ -180,7 +191,14 @@ def _matrices(columns: dict[str, npt.NDArray[Any]]) -> Searches:
         spread(columns["incumbent_test"]),
         np.where(np.isfinite(best), best, np.nan),
         np.cumsum(new, axis=1),
+        # The best figure of all is an incumbent's and its regret together.
+        (_largest(columns["validation"]) + _largest(columns["regret"]), _largest(columns["test"])),
     )
+
+
+def _largest(values: npt.NDArray[Any]) -> float:
+    """The largest size of a number among the values; 0 where there is none."""
+    return float(np.abs(values[np.isfinite(values)]).max(initial=0))
 
 
 def optimum_of(unit: str) -> float:
@@ -259,7 +277,8 @@ def _tests(found: dict[str, Searches], task: str, signal: str, query: int, compa
         differences = values[0] - values[1]
         interval = _interval(differences)
         known = not math.isnan(interval.mean)
-        name, p = stats.paired_test(differences) if known else ("none", math.nan)
+        resolution = max(s.resolution(compare.measure) for s in (ours, other))
+        name, p = stats.paired_test(differences, resolution) if known else ("none", math.nan)
         return {
             "task": task,
             "signal": signal,
@@ -272,7 +291,7 @@ def _tests(found: dict[str, Searches], task: str, signal: str, query: int, compa
             "ci95": [interval.low, interval.high],
             "test": name,
             "p": p,
-            "rank_biserial": stats.rank_biserial(differences) if known else math.nan,
+            "rank_biserial": stats.rank_biserial(differences, resolution) if known else math.nan,
         }
 
     families = [[(method, reference) for method in found if method != reference] for reference in compare.references]

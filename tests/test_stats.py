@@ -66,8 +66,46 @@ def test_paired_test_by_size_and_zeros():
     name, p = stats.paired_test(values)
     wanted = scipy.stats.wilcoxon(values, zero_method="zsplit", method="asymptotic").pvalue
     assert (name, p) == ("wilcoxon", pytest.approx(wanted))
-    with pytest.raises(ValueError, match="paired_test"):
+    with pytest.raises(ValueError, match="at least one value"):
         stats.paired_test([])
+
+
+def decimals(seed, size):
+    """Differences in tenths between figures near 91.7, exact and as they come out in float32."""
+    rng = np.random.default_rng(seed)
+    tenths = rng.integers(905, 918, (2, size)) + np.array([[0], [1]])
+    regrets = np.float32(91.7) - (tenths / 10).astype(np.float32)
+    return (tenths[1] - tenths[0]).astype(float), (regrets[0] - regrets[1]).astype(float)
+
+
+@pytest.mark.parametrize("size", [10, 14, 30])
+def test_rounding_is_no_finding(size):
+    """91.7 - 91.6 and 91.5 - 91.4 are equal; as float32 they are not, and p would tell them apart."""
+    resolution, told_apart = 2.0**-22 * 100, 0
+    for seed in range(40):
+        exact, rounded = decimals(seed, size)
+        assert stats.rank_biserial(rounded, resolution) == pytest.approx(stats.rank_biserial(exact))
+        name, p = stats.paired_test(exact)
+        assert stats.paired_test(rounded, resolution) == (name, pytest.approx(p, rel=1e-12))
+        told_apart += stats.paired_test(rounded)[1] != pytest.approx(p, rel=1e-6)
+    assert told_apart > 10
+
+
+def test_a_group_of_ties_is_no_wider_than_the_resolution():
+    """Many close figures do not become one by a chain of neighbours; signs and places stay."""
+    close = np.linspace(1.0, 2.0, 101)[::-1] * np.where(np.arange(101) % 2, 1, -1)
+    found = stats.tied(close, 0.1)
+    assert np.abs(found - close).max() <= 0.1
+    assert 9 <= np.unique(np.abs(found)).size <= 11
+    np.testing.assert_array_equal(np.sign(found), np.sign(close))
+    np.testing.assert_array_equal(stats.tied([3e-6, -2e-6, 0.5], 1e-5), [0, 0, 0.5])
+    np.testing.assert_array_equal(stats.tied(close, 0.0), close)
+
+
+def test_large_differences_are_flipped_as_small_ones_are():
+    for seed in range(50):
+        differences = np.random.default_rng(seed).uniform(1e4, 1e6, 10)
+        assert stats.sign_flip_test(differences) == stats.sign_flip_test(1e-9 * differences) == 2 / 1024
 
 
 def test_median_bands():
