@@ -27,7 +27,10 @@ def span(text: str) -> tuple[int, int]:
 
 
 def searches(folder: pathlib.Path, seeds: tuple[int, int] | None) -> dict[tuple[str, str, str], tuple[np.ndarray, ...]]:
-    """Returns float[S, T], test values of queries and of incumbents and the latter's regret, by method, task and signal."""
+    """Returns float[S, T], test values of queries and of incumbents and the latter's regret, by method, task and signal.
+
+    A search that ended early has no more queries (NaN) and keeps its incumbent.
+    """
     table = pyarrow.parquet.read_table(folder / RESULTS, columns=COLUMNS)
     if seeds:
         table = table.filter(np.isin(table["seed"].to_numpy(), np.arange(seeds[0], seeds[1] + 1)))
@@ -37,13 +40,15 @@ def searches(folder: pathlib.Path, seeds: tuple[int, int] | None) -> dict[tuple[
         rows = table
         for column, value in name.items():
             rows = rows.filter(pyarrow.compute.equal(rows[column], value))
-        seed, query = (rows[column].to_numpy() for column in ("seed", "query"))
-        order = np.lexsort((query, seed))
-        num = np.unique(seed).size
-        if not np.array_equal(query[order].reshape(num, -1)[0], np.arange(1, query.size // num + 1)):
-            raise SystemExit(f"{folder}: searches of {name['method']} differ in length")
-        values = (rows[column].to_numpy()[order].reshape(num, -1) for column in COLUMNS[5:])
-        found[name["method"], name["task"], name["signal_name"]] = tuple(value.astype(np.float64) for value in values)
+        numbers, row = np.unique(rows["seed"].to_numpy(), return_inverse=True)
+        place = rows["query"].to_numpy() - 1
+        asked = np.full((numbers.size, place.max() + 1), -1)
+        asked[row, place] = np.arange(place.size)
+        last = np.maximum.accumulate(np.where(asked >= 0, np.arange(asked.shape[1]), 0), axis=1)
+        kept = np.take_along_axis(asked, last, axis=1)
+        test, incumbent, regret = (rows[column].to_numpy().astype(np.float64) for column in COLUMNS[5:])
+        of_queries = np.where(asked >= 0, test[asked], np.nan)
+        found[name["method"], name["task"], name["signal_name"]] = of_queries, incumbent[kept], regret[kept]
     return found
 
 
@@ -62,7 +67,7 @@ def main() -> None:
     for (method, task, signal), (test, incumbent, regret) in searches(options.folder, options.seeds).items():
         values = [f"{incumbent[:, query - 1].mean():.3f}" for query in options.at]
         values.append(f"{incumbent[:, options.at[-1] - 1].std(ddof=1):.3f}")
-        values += [f"{test[:, first - 1 : last].mean():.2f}" for first, last in options.spans]
+        values += [f"{np.nanmean(test[:, first - 1 : last]):.2f}" for first, last in options.spans]
         values.append(f"{np.nanmax(test[:, : options.at[-1]], axis=1).mean():.3f}")
         values.append(f"{(regret[:, options.at[-1] - 1] <= OPTIMUM['points']).sum()}")
         if options.below is not None:

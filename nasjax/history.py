@@ -21,6 +21,9 @@ from nasjax.base import Arch, Array, Enumerable, Evaluation, Key, Origin, Partia
 COMPARED = 128
 """Largest budget whose keys are all compared; above it buckets are faster."""
 
+ROUNDS = 32
+"""Most rounds of draws of the prior for one batch, in a space whose unseen architectures cannot be listed."""
+
 BUCKET = 16
 """Keys in a bucket; buckets are filled to about 2 when the budget is spent."""
 
@@ -121,8 +124,8 @@ def first_unseen(
     """Returns the first `batch` candidates that are valid, unseen and different from each other, in stable order.
 
     Rows that are missing come from `refills` draws of the prior (REFILL); then, in an `Enumerable` space, uniformly
-    from the unseen classes, each by its smallest member (FALLBACK). Rows that are still missing, and rows that would
-    overrun the budget, stand last and are not live.
+    from the unseen classes, each by its smallest member (FALLBACK), in others from further draws of the prior, up to
+    `ROUNDS` times as many. Rows that are still missing, and rows that would overrun the budget, stand last and are not live.
 
     Args:
       space: the space.
@@ -132,7 +135,7 @@ def first_unseen(
       key: for refills and fallback; consumed.
       origin: of the candidates.
       candidate_mask: bool[C], which candidates count; all where None.
-      refills: number of prior draws.
+      refills: number of prior draws at a time.
       info: diagnostics to pass on.
     """
     refill_key, fallback_key = jax.random.split(key)
@@ -242,26 +245,28 @@ def _append(
 
 
 def _refill(space: Space, history: History, rows: _Rows, wanted: Array, refills: int, key: Key) -> _Rows:
-    """The rows with unseen draws of the prior appended, if some are missing.
+    """The rows with unseen draws of the prior appended, while some are missing.
 
-    A loop of at most one round: under `vmap` the draws are made only where some search needs them, where a `cond` would
+    A loop, if of one round: under `vmap` the draws are made only where some search needs them, where a `cond` would
     make them always.
     """
+    most = 1 if isinstance(space, Enumerable) else ROUNDS
 
     def needed(state: tuple[Array, Key, _Rows]) -> Array:
         tried, _, rows = state
-        return ~tried & (rows.filled < wanted)
+        return (tried < most) & (rows.filled < wanted)
 
     def draw(state: tuple[Array, Key, _Rows]) -> tuple[Array, Key, _Rows]:
-        _, key, rows = state
+        tried, key, rows = state
         keys = jax.random.split(key, refills)
         drawn = jax.vmap(space.sample)(keys)
         identity = jax.vmap(functools.partial(_identity, space))(drawn)
         allowed = jnp.ones(refills, bool)
         # A key that changes: what does not depend on the round, XLA would draw ahead of the loop, hence always.
-        return jnp.bool_(True), keys[0], _append(space, history, rows, drawn, identity, allowed, Origin.REFILL)
+        following = jax.random.fold_in(key, refills)  # none of `keys`
+        return tried + 1, following, _append(space, history, rows, drawn, identity, allowed, Origin.REFILL)
 
-    return jax.lax.while_loop(needed, draw, (jnp.bool_(False), key, rows))[2]
+    return jax.lax.while_loop(needed, draw, (jnp.int32(0), key, rows))[2]
 
 
 def _fall_back(space: Enumerable, history: History, rows: _Rows, wanted: Array, key: Key) -> _Rows:

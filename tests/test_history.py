@@ -277,6 +277,15 @@ def test_a_space_that_is_no_list_has_no_fallback():
     assert rows[1][1] == Origin.REFILL
 
 
+def test_a_space_that_is_no_list_is_drawn_from_until_the_batch_is_whole():
+    """Two draws at a time for ten rows, which all differ; what the first round gives does not depend on the others."""
+    history = add(KEYED, hist.empty(KEYED, hist.COMPARED), [6876, 7626])
+    rows = proposed(KEYED, ask(KEYED, history, [25] * 3, 10, refills=2))
+    assert [origin for _, origin in rows] == [Origin.REFILL] * 10
+    assert len({class_of(KEYED, code) for code, _ in rows} | {class_of(KEYED, 6876), class_of(KEYED, 7626)}) == 12
+    assert rows[:2] == proposed(KEYED, ask(KEYED, history, [25] * 3, 2, refills=2))
+
+
 # Membership
 
 
