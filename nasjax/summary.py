@@ -69,6 +69,7 @@ class Searches(NamedTuple):
       test: float64[S, Q], the incumbent's.
       best_test: float64[S, Q], the best among the queries so far.
       unique: int[S, Q], different keys so far.
+      queries: int[S].
       largest: of all figures that regrets are differences of, and of all test values: the largest size.
     """
 
@@ -77,6 +78,7 @@ class Searches(NamedTuple):
     test: Floats
     best_test: Floats
     unique: npt.NDArray[np.int64]
+    queries: npt.NDArray[np.int64]
     largest: tuple[float, float]
 
     def measure(self, name: str, query: int) -> Floats:
@@ -111,7 +113,14 @@ def summarize(
       compare: what is compared.
     """
     groups = searches(whole)
-    sources = {place: {**source, "unit": _unit(source)} for place, source in sources.items()}
+    sources = {
+        place: {
+            **source,
+            "unit": _unit(source),
+            "notes": [*source.get("notes", ()), *ended_early(groups, place, about.budget)],
+        }
+        for place, source in sources.items()
+    }
     first = next(iter(sources.values()), {"unit": "points"})
     config = {
         "name": about.name,
@@ -158,6 +167,17 @@ def searches(whole: pa.Table) -> dict[Group, Searches]:
     return found
 
 
+def ended_early(groups: Mapping[Group, Searches], place: tuple[str, str], budget: int) -> list[str]:
+    """Returns a line for each method whose searches on (task, signal) have asked less than the budget: nothing was new."""
+    lines = []
+    for (task, signal, method), group in groups.items():
+        short = group.queries[group.queries < budget]
+        if (task, signal) == place and short.size:
+            what = f"{short.size:,} of {group.seeds.size:,} searches ended before {budget:,} queries"
+            lines.append(f"{method} on {' '.join(place)}: {what}, the shortest after {short.min():,}")
+    return lines
+
+
 def _codes(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
     """Places of texts among the column's different texts, sorted."""
     whole = column.unify_dictionaries().combine_chunks()
@@ -191,6 +211,7 @@ def _matrices(columns: dict[str, npt.NDArray[Any]]) -> Searches:
         spread(columns["incumbent_test"]),
         np.where(np.isfinite(best), best, np.nan),
         np.cumsum(new, axis=1),
+        np.bincount(row),
         # The best figure of all is an incumbent's and its regret together.
         (_largest(columns["validation"]) + _largest(columns["regret"]), _largest(columns["test"])),
     )

@@ -141,8 +141,10 @@ def run_sweep(
         sweep = dataclasses.replace(sweep, tasks=tuple(map(_named, sweep.tasks, evaluators)))
         check_tasks(sweep.tasks)
         with rundir.claimed(folder, identity) as notes:
-            for note in dict.fromkeys([*notes, *itertools.chain.from_iterable(map(_notes, evaluators))]):
-                (on_note or (lambda line: None))(note)
+            tell = on_note or (lambda line: None)
+            told = dict.fromkeys([*notes, *itertools.chain.from_iterable(map(_notes, evaluators))])
+            for note in told:
+                tell(note)
             files.make_folder(folder / CHUNKS)
             rundir.log(folder, {"event": "start", "time": time.time(), **machine.describe()})
             runner = _Runner(sweep, folder, identity.hash, dict(zip(sweep.tasks, evaluators, strict=True)))
@@ -156,6 +158,9 @@ def run_sweep(
                     on_chunk(SweepProgress(number + 1, len(missing), *about, seconds))
                 watch.check()
             found = runner.finish(there, chosen, name)
+            for note in itertools.chain.from_iterable(table["notes"] for table in found["config"]["tables"]):
+                if note not in told:  # what only the results say
+                    tell(note)
             rundir.log(folder, {"event": "finish", "time": time.time()})
             return SweepResult(folder, len(missing), len(there), found)
 

@@ -189,6 +189,14 @@ def test_a_single_search_has_no_interval():
     assert (row["mean"], row["ci95"], row["mean_regret_ci95"], row["sd"]) == (89.0, [None, None], [None, None], None)
 
 
+def test_searches_that_ended_early_are_told():
+    """Their last values count on, so that nothing else in a table shows it."""
+    tables = [rows("a", [[3, 2, 1], [9], [5, 4]]), rows("b", [[1, 1, 1]] * 3)]
+    found = summarized(*tables, methods=["a", "b"])
+    note = "a on first value: 2 of 3 searches ended before 3 queries, the shortest after 1"
+    assert found["config"]["tables"][0]["notes"] == [note]
+
+
 def test_gaps_are_refused():
     with pytest.raises(ValueError, match="the queries of a search are not 1, 2, 3"):
         summary.searches(results.join([rows("a", [[3, 2, 1]]), rows("a", [[3, 2]])]))
@@ -199,7 +207,7 @@ def test_tables_by_task_and_their_units():
     tables = [rows("a", [[1, 0.04, 0]], task=task, signal=signal) for task, signal in TASKS[:2]]
     sources = {TASKS[1]: SOURCE | {"unit": "nats", "modelled": True}, TASKS[0]: SOURCE}
     found = summary.summarize(results.join(tables), ["a"], ABOUT, sources, Comparison(references=()))
-    assert found["config"]["table"] == sources[TASKS[1]]
+    assert found["config"]["table"] == sources[TASKS[1]] | {"notes": []}
     assert [(t["task"], t["signal"], t["unit"]) for t in found["config"]["tables"]] == [
         (*TASKS[1], "nats"),
         (*TASKS[0], "points"),

@@ -58,6 +58,13 @@ def test_what_a_sweep_leaves(whole):
     assert json.loads((folder / PLAN).read_text())["widths"] == {"one-first-value": 64}
 
 
+def test_a_space_that_is_used_up_is_told(tmp_path):
+    told = []
+    sweep = dataclasses.replace(ONE, budget=Budget(evaluations=30), seeds=2, compare=Comparison(references=()))
+    run(tmp_path, sweep, on_note=told.append)
+    assert told == ["one on first value: 2 of 2 searches ended before 30 queries, the shortest after 26"]
+
+
 class StopHere(BaseException):
     """A kill: no `Exception`, so that nothing handles it."""
 
