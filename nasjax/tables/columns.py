@@ -23,6 +23,9 @@ from nasjax.terminal import printable
 ROWS = 2_000_000
 """Rows that a table may have; NAS-Bench-101 has 423,624."""
 
+LARGEST = float(np.finfo(np.float32).max)
+"""Figures are float32 on the device and in the files that are written."""
+
 _RUN = re.compile(r":run(\d{1,3})$")
 
 
@@ -91,6 +94,7 @@ class Columns:
       loaders: the columns by name, each made when it is asked for.
       facts: what it says of itself.
       lines: the line of each row, for text files.
+      left_out: columns that are no figures, each with what it is.
     """
 
     name: str
@@ -99,6 +103,7 @@ class Columns:
     loaders: Mapping[str, Callable[[], Column]]
     facts: Facts = _NONE
     lines: Sequence[int] | None = None
+    left_out: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -154,15 +159,17 @@ class Columns:
         if full not in self.loaders:
             raise self.unknown(name, task)
         found = self.loaders[full]()
-        wrong = np.flatnonzero(found.there & ~np.isfinite(found.values))
-        if wrong.size:
-            row = int(wrong[0])
+        for row in np.flatnonzero(found.there & ~(np.abs(found.values) <= LARGEST))[:1]:
             value = float(found.values[row])
-            raise self.error(row, f"{full} is {value}; an empty place says that there is no figure")
+            trouble = "beyond float32" if np.isfinite(value) else "an empty place says that there is no figure"
+            raise self.error(int(row), f"{full} is {value:g}; {trouble}")
         return found
 
     def unknown(self, name: str, task: str) -> ValueError:
         """Returns the error for a column that is not there: lists those that are, and the nearest name."""
+        for full in (f"{task}/{name}", name):
+            if full in self.left_out:
+                return ValueError(f"{self.name}: column {full} is {self.left_out[full]}")
         there = [known for known in self.names(task) if not _RUN.search(known)]
         which = f" of the task {task!r}" if task and self.tasks else ""
         return ValueError(

@@ -46,8 +46,10 @@ def lines(table: Columns, digest: str) -> Iterator[tuple[str, str]]:
         empty = f", {len(table) - values.size:,} empty" if values.size < len(table) else ""
         span = f"{_number(values.min())} to {_number(values.max())}" if values.size else "no figures"
         yield "column", f"{name}: {span}{empty}"
+    for name, what in table.left_out.items():
+        yield "left out", f"{name}: {what}"
     for task in table.tasks or ("",):
-        yield "signals", (f"{task}: " if task else "") + ", ".join(offered(table, task))
+        yield "signals", (f"{task}: " if task else "") + (", ".join(offered(table, task)) or "none")
     if facts.signal or facts.test:
         yield "by default", f"signal {facts.signal or '(to be chosen)'}, test {facts.test or '(none)'}"
 

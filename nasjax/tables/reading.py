@@ -29,7 +29,7 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d{1,4})?|[+-]?(nan|inf|i
 def read_csv(path: pathlib.Path, name: str) -> Columns:
     """Returns the table of a CSV file: UTF-8 with or without a byte order mark, commas, any line ends, blank lines skipped.
 
-    Columns that hold no numbers are left out.
+    Columns that hold no numbers are left out, and listed.
 
     Raises:
       ValueError: it is no such file; the line is named.
@@ -38,11 +38,11 @@ def read_csv(path: pathlib.Path, name: str) -> Columns:
         text = _decoded(limited(file, TEXT_BYTES, "content"))
         rows = csv.reader(io.StringIO(text, newline=""), strict=True, skipinitialspace=True)
         try:
-            header = [field.strip() for field in next(rows, [])]
+            header = [field.strip() for field in next(filter(_filled, rows), [])]
             _check_header(header)
             lines, fields = _fields(rows, len(header))
         except csv.Error as error:
-            raise ValueError(f"line {rows.line_num}: {error}") from error
+            raise ValueError(f"line 1: {error}") from error
         key = ARCH if ARCH in header else HASH
         texts = dict(zip(header, fields, strict=True))
         archs = texts.pop(key)
@@ -50,11 +50,12 @@ def read_csv(path: pathlib.Path, name: str) -> Columns:
             if not arch:
                 raise ValueError(f"line {line}: no architecture")
     loaders = {column: _parsed(name, column, values, lines) for column, values in texts.items() if _has_number(values)}
-    return Columns(name, "CSV", _architectures(archs, key), loaders, lines=lines)
+    left_out = {column: "text" for column in texts if column not in loaders}
+    return Columns(name, "CSV", _architectures(archs, key), loaders, lines=lines, left_out=left_out)
 
 
 def read_parquet(path: pathlib.Path, name: str) -> Columns:
-    """Returns the table of a Parquet file; columns that hold no numbers are left out.
+    """Returns the table of a Parquet file; columns that hold no numbers are left out, and listed.
 
     Raises:
       ValueError: it is no such file, or too large.
@@ -80,15 +81,16 @@ def read_parquet(path: pathlib.Path, name: str) -> Columns:
         loaders = {}
         for other in numeric:
             there = table[other].is_valid().to_numpy(zero_copy_only=False)
-            values = table[other].cast(pa.float64()).fill_null(np.nan).to_numpy(zero_copy_only=False)
+            values = table[other].cast(pa.float64(), safe=False).fill_null(np.nan).to_numpy(zero_copy_only=False)
             loaders[other] = given(values, there)
-    return Columns(name, "Parquet", _architectures(archs, column), loaders, facts)
+        others = {field.name: str(field.type) for field in schema if field.name not in (column, *numeric)}
+    return Columns(name, "Parquet", _architectures(archs, column), loaders, facts, left_out=others)
 
 
 def read_npz(arrays: Arrays, name: str) -> Columns:
     """Returns the table of an NPZ archive: an array `arch` of strings, and arrays as long with numbers.
 
-    Arrays of other shapes are left out. NaN says that there is no figure in the columns that the metadata list.
+    Arrays of other shapes are left out, and listed. NaN says that there is no figure in the columns that the metadata list.
 
     Raises:
       ValueError: an array is missing, damaged, or holds objects.
@@ -102,16 +104,30 @@ def read_npz(arrays: Arrays, name: str) -> Columns:
     if METADATA in arrays.names:
         content = json.loads(str(arrays.array(METADATA, "U", ())))
         facts = facts_from(content, f"array {METADATA}")
-        empty = set(content.get("empty", ()))
-    loaders = {}
+        empty = _names(content.get("empty", []))
+    loaders, left_out = {}, {}
     for column in sorted(arrays.names - {ARCH, METADATA}):
         values = arrays.any(column)
         if values.shape == archs.shape and values.dtype.kind in "biuf":
             there = ~np.isnan(values.astype(np.float64)) if column in empty else None
             loaders[column] = given(values, there)
+        else:
+            left_out[column] = f"{values.dtype}{list(values.shape)}, not a figure a row"
     for row in np.flatnonzero(archs == "")[:1]:
         raise ValueError(f"row {row}: no architecture")
-    return Columns(name, "NPZ", Specs(tuple(archs.tolist())), loaders, facts)
+    return Columns(name, "NPZ", Specs(tuple(archs.tolist())), loaders, facts, left_out=left_out)
+
+
+def _names(content: Any) -> set[str]:
+    """The columns that an archive's metadata list under "empty"."""
+    if not isinstance(content, list) or not all(isinstance(name, str) for name in content):
+        raise ValueError(f"array {METADATA}: its metadata say 'empty' in a form that is not read")
+    return set(content)
+
+
+def _filled(row: list[str]) -> bool:
+    """Whether a line is no blank one."""
+    return bool(row) and row != [""]
 
 
 def _decoded(data: bytes) -> str:
@@ -139,9 +155,17 @@ def _fields(rows: Any, width: int) -> tuple[list[int], list[list[str]]]:
     """The line of each row, and the fields column by column."""
     lines: list[int] = []
     fields: list[list[str]] = [[] for _ in range(width)]
-    for row in rows:
-        if not row or row == [""]:
-            continue  # a blank line
+    while True:
+        first = rows.line_num + 1
+        try:
+            row = next(rows, None)
+        except csv.Error as error:
+            hint = "; a double quote is opened and not closed" if "end of data" in str(error) else ""
+            raise ValueError(f"line {first}: {error}{hint}") from error
+        if row is None:
+            break
+        if not _filled(row):
+            continue
         if len(row) != width:
             hint = "; an architecture with commas stands in double quotes" if len(row) > width else ""
             raise ValueError(f"line {rows.line_num}: {len(row)} fields, the first line has {width}{hint}")
@@ -193,7 +217,8 @@ def _has_number(texts: list[str]) -> bool:
 def _is_numeric(kind: Any) -> bool:
     import pyarrow as pa
 
-    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind))
+    numbers = (pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_decimal)
+    return any(check(kind) for check in numbers)
 
 
 def _dictionary(column: Any) -> tuple[str, ...]:

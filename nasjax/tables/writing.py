@@ -91,7 +91,7 @@ def _smallest(table: Columns, name: str) -> tuple[Any, Any]:
     """The values, whole numbers as int32 or int64, others as float32, and where there are any."""
     values, there = table.column(name, "")
     whole = np.where(there, values, 0)
-    if not (whole == np.round(whole)).all() or not there.any():
+    if not (whole == np.round(whole)).all() or not there.any() or abs(whole).max() >= 2**63:
         return np.where(there, values, np.nan).astype(np.float32), there
     kind = np.int32 if abs(whole).max() < 2**31 else np.int64
     return whole.astype(kind), there

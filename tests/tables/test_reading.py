@@ -1,5 +1,6 @@
 """Files of tables: what is read from them, and that whatever is wrong is refused by name, with the row."""
 
+import decimal
 import io
 import json
 import pathlib
@@ -62,6 +63,14 @@ def test_places_without_figures_and_columns_without_numbers(tmp_path):
     np.testing.assert_array_equal(table.column("val_acc", "").there, [False, True])
     np.testing.assert_array_equal(table.column("val_acc", "").values, [np.nan, 10])
     assert not table.column("later", "").there.any()
+    assert table.left_out == {"note": "text"}
+    with pytest.raises(ValueError, match=r"t\.csv: column note is text"):
+        table.column("note", "")
+
+
+def test_blank_lines_before_the_header(tmp_path):
+    table = read(saved(tmp_path / "t.csv", f"\n\r\n{HEADER}\n{CELLS[0]},1\n"))
+    assert (len(table), table.place(0)) == (1, "line 5")
 
 
 HEADER = "arch,val_acc\n"
@@ -79,7 +88,8 @@ BAD_CSV = {
     ),
     "too few": (f"{HEADER}{CELLS[0]},1\n\n{CELLS[1]}\n", "line 4: 1 fields, the first line has 2"),
     "no architecture": (f"{HEADER}{CELLS[0]},1\n ,2\n", "line 3: no architecture"),
-    "open quote": (f'{HEADER}{CELLS[0]},1\n"{CELLS[1]},2\n', "line 3: unexpected end of data"),
+    "open quote": (f'{HEADER}{CELLS[0]},1\n"{CELLS[1]},2\n', "line 3: unexpected end of data; a double quote"),
+    "open quote long before the end": (f'{HEADER}"{CELLS[0]},1\n{CELLS[1]},2\n{CELLS[2]},3\n', "line 2: unexpected"),
     "utf-16": (HEADER.encode("utf-16"), "line 1: UTF-16; save it as UTF-8"),
     "latin-1": (HEADER.encode() + b"x,1\n\xe9,2\n", "line 3: a byte 0xe9 that is no UTF-8"),
     "zeros": (b"\0" * 100, "column 1 is called"),
@@ -100,6 +110,7 @@ def test_bad_csv_is_refused(tmp_path, name):
         ("nan", "line 3: val_acc is nan; an empty place says"),
         ("-inf", "line 3: val_acc is -inf"),
         ("1e999", "line 3: val_acc is inf"),
+        ("-1e39", r"line 3: val_acc is -1e\+39; beyond float32"),
         ("NA", "line 3: val_acc is 'NA', which is no number"),
         ("1_000", "line 3: val_acc is '1_000'"),
         ('"93,5"', "line 3: val_acc is '93,5'"),
@@ -163,6 +174,22 @@ def test_what_is_written_is_read(tmp_path, suffix):
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".npz"])
+def test_large_whole_numbers_are_written_as_they_are(tmp_path, suffix):
+    """Up to 2**63 as integers, above rounded to float32; what no float32 holds is refused before anything is written."""
+    figures = [3.0, float(1 << 40), 0.0]
+    loaders = {"long": given(figures), "huge": given([1e30, 2.0, 0.0])}
+    path = tmp_path / f"t{suffix}"
+    writing.write_table(Columns("t", "CSV", Specs(tuple(CELLS[:3])), loaders), path)
+    table = read(path)
+    assert table.column("long", "").values.tolist() == figures
+    np.testing.assert_allclose(table.column("huge", "").values, [1e30, 2, 0], rtol=1e-7)
+    beyond = Columns("t", "CSV", Specs(tuple(CELLS[:3])), {"seconds": given([1.0, 1e300, 2.0])})
+    with pytest.raises(ValueError, match=r"t: row 1: seconds is 1e\+300; beyond float32"):
+        writing.write_table(beyond, tmp_path / f"u{suffix}")
+    assert not (tmp_path / f"u{suffix}").exists()
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".npz"])
 def test_a_damaged_file_is_refused(tmp_path, suffix):
     """Cut at several places, and each of some bytes changed: refused by name, or the very same table."""
     path = tmp_path / f"t{suffix}"
@@ -214,9 +241,18 @@ def test_nan_and_null_of_parquet_are_told_apart(tmp_path):
     )
     table = read(path)
     assert table.names("") == ("a", "b")
+    assert table.left_out == {"text": "string"}
     np.testing.assert_array_equal(table.column("a", "").there, [True, False, True])
     with pytest.raises(ValueError, match=r"t.parquet: row 1: b is nan"):
         table.column("b", "")
+
+
+def test_decimals_and_long_integers_of_parquet_are_figures(tmp_path):
+    decimals = pa.array([decimal.Decimal("93.25"), None], pa.decimal128(6, 2))
+    table = read(parquet(tmp_path / "t.parquet", arch=CELLS[:2], a=decimals, b=pa.array([1 << 60, 3], pa.int64())))
+    assert table.column("a", "").values[0] == 93.25
+    assert table.column("a", "").there.tolist() == [True, False]
+    assert table.column("b", "").values.tolist() == [2.0**60, 3]
 
 
 def npz(path, **members):
@@ -254,6 +290,7 @@ SPECS = np.array(CELLS[:2])
         ({"arch": np.array([CELLS[0], ""]), "a": np.ones(2)}, "row 1: no architecture"),
         ({"arch": SPECS, "nasjax": np.array("{"), "a": np.ones(2)}, "t.npz: "),
         ({"arch": SPECS, "a": b"no array"}, "t.npz: "),
+        ({"arch": SPECS, "nasjax": np.array('{"empty": 5}'), "a": np.ones(2)}, "metadata say 'empty' in a form"),
     ],
 )
 def test_bad_npz_is_refused(tmp_path, members, message):
@@ -265,6 +302,7 @@ def test_npz_of_others(tmp_path):
     """Arrays of other lengths are left out; NaN is a mistake unless the metadata say that it is an empty place."""
     path = npz(tmp_path / "t.npz", arch=SPECS, a=np.array([1.5, np.nan]), other=np.ones(5), square=np.ones((2, 2)))
     assert read(path).names("") == ("a",)
+    assert read(path).left_out["other"] == "float64[5], not a figure a row"
     with pytest.raises(ValueError, match="row 1: a is nan"):
         read(path).column("a", "")
     path = npz(tmp_path / "u.npz", arch=SPECS, a=np.array([1.5, np.nan]), nasjax=np.array(json.dumps({"empty": ["a"]})))
