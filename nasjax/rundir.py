@@ -56,7 +56,8 @@ class Identity:
     Attributes:
       config: the resolved config (`resolved.plain`).
       seed: the search's seed.
-      about: recorded beside them and free to differ: versions, devices.
+      about: recorded beside them and free to differ: versions, devices. But a "table" ("file", "sha256"), whose figures
+        are half of a run's, has to stay what it was.
     """
 
     config: resolved.Plain
@@ -343,8 +344,14 @@ def _compare(folder: pathlib.Path, content: dict[str, Any], identity: Identity) 
         old = {"config": content["config"], "seed": content["seed"]}
         found = resolved.differences(old, {"config": identity.config, "seed": identity.seed})
         raise RunDirError(f"{folder} is a run of another config ({'; '.join(found)}); use another --run")
-    about = {name: content.get(name) for name in identity.about}
-    changed = resolved.differences(about, json.loads(json.dumps(identity.about)))
+    begun, now = content.get("table"), identity.about.get("table")
+    if begun and now and begun != now:
+        raise RunDirError(
+            f"{folder} stands on other figures than {now['file']} has now; put that file back, or use another --run"
+        )
+    free = {name: value for name, value in identity.about.items() if name != "table"}
+    about = {name: content.get(name) for name in free}
+    changed = resolved.differences(about, json.loads(json.dumps(free)))
     return [f"{folder} was begun with other versions or devices ({'; '.join(changed)})"] if changed else []
 
 

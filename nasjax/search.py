@@ -159,10 +159,11 @@ def run_search(
     if budget < 1:
         raise ValueError(f"budget.evaluations {budget}: at least 1")
     _refuse_unhashable(search)
-    identity = rundir.Identity(resolved.plain(search), seed, machine.describe())
+    config = resolved.plain(search)
     with interrupts.raised() as watch:
         # Before the directory is made: a run that cannot start must not claim a name. A finished one needs no data.
         evaluator = None if rundir.is_finished(folder) else search.evaluator.build(search.space)
+        identity = rundir.Identity(config, seed, machine.describe() | _table(evaluator))
         programs = _programs(search, evaluator)
         key = jax.random.key(seed)
         with rundir.opened(folder, identity, lambda: programs.init(jax.random.fold_in(key, INIT))) as run:
@@ -183,6 +184,12 @@ def run_search(
             run.finish(_summary(search, run.record, evaluator))
             run.log({"event": "finish", "time": time.time(), "evaluations": len(run.record)})
             return _result(run, "resumed" if there else "fresh", there)
+
+
+def _table(evaluator: Evaluator | None) -> dict[str, dict[str, str]]:
+    """The file that rewards are looked up in, where that is what an evaluator does."""
+    source = getattr(evaluator, "source", {})
+    return {"table": {"file": source["file"], "sha256": source["sha256"]}} if source.get("sha256") else {}
 
 
 def _programs(search: Search[Any, Any, Any], evaluator: Evaluator | None) -> "_Programs":

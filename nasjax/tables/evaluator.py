@@ -20,7 +20,7 @@ from nasjax.tables.arranging import arranged, distinct, missing, share
 from nasjax.tables.columns import Column, Columns
 from nasjax.tables.lookup import Dense, Lookup
 from nasjax.tables.opening import load
-from nasjax.tables.partial import RARE, RARE_KEYED, Rows, part
+from nasjax.tables.partial import RARE, Rows, part
 from nasjax.tables.signals import Exact, Name, Noise, Signal, offered, read_column, read_signal
 
 SIZES = ("params", "flops")
@@ -39,7 +39,7 @@ class Table:
       cost: the column of seconds; by default train_seconds of the signal's fidelity, 0 where there is none.
       complete: refuse a table that lacks an architecture of the space.
       draws: what the prior's draws are where the table lacks some: "prior", "rows" = each row equally likely, "auto" =
-        "rows" where few of the prior's draws have one: under a tenth, or under a half where the space is not enumerable.
+        "rows" where under a tenth of the prior's draws have one.
     """
 
     file: str
@@ -71,8 +71,7 @@ class Table:
         lacking = missing(space, found, len(np.unique(where.identity[signal.mean.there])))
         if self.complete and lacking:
             raise ValueError(f"{table.name}: complete=True, but {lacking}")
-        rare = RARE if found.members is not None else RARE_KEYED
-        draw_rows = self.draws == "rows" or (self.draws == "auto" and bool(lacking) and share(space, found) < rare)
+        draw_rows = self.draws == "rows" or (self.draws == "auto" and bool(lacking) and share(space, found) < RARE)
         repeats = int(used.sum()) - len(first)
         about = About(
             source={
@@ -252,6 +251,7 @@ class _Chosen(NamedTuple):
     wanted: str
     signal: Signal
     test: Column
+    shown: str  # the name of the test column
     seconds: Column
     modelled: tuple[str, ...]  # what of it nobody has measured
 
@@ -278,6 +278,7 @@ def _chosen(table: Columns, settings: Table) -> _Chosen:
         wanted=wanted,
         signal=signal,
         test=read_column(table, task, shown) if shown else none,
+        shown=shown,
         seconds=table.column(cost, task) if cost else none,
         modelled=(*modelled, *([shown] if shown in table.facts.modelled else [])),
     )
@@ -307,6 +308,9 @@ def _notes(table: Columns, chosen: _Chosen, repeats: int, lacking: str, draw_row
     empty = int((~chosen.signal.mean.there).sum())
     if empty:
         yield f"{table.name}: {empty:,} of {len(table):,} rows have no {chosen.signal.name.column} and are left out"
+    untested = int((chosen.signal.mean.there & ~chosen.test.there).sum()) if chosen.shown else 0
+    if untested:
+        yield f"{table.name}: {untested:,} rows have no {chosen.shown}; where a search ends at one, its method has no T1"
     if lacking:
         yield f"{table.name}: {lacking}; what has no row counts as seen"
     if draw_rows:

@@ -17,13 +17,8 @@ from nasjax.base import Arch, Array, Enumerable, Evaluator, Key, Space
 from nasjax.tables.content import Fixed
 from nasjax.tables.lookup import Keyed
 
-RARE, RARE_KEYED = 0.1, 0.5
-"""Where fewer of the prior's draws than this have rows, rows are drawn instead (`draws="auto"`).
-
-A method may draw no more than 16 of the prior for a query, and one that finds no row is lost. An enumerable space is then
-searched through for something unseen; others are not, and with rows for an eighth of their draws one query in eight would be
-lost, with rows for half of them one in 65,000.
-"""
+RARE = 0.1
+"""Where fewer of the prior's draws than this have rows, rows are drawn instead (`draws="auto"`)."""
 
 
 class Rows(NamedTuple):

@@ -294,9 +294,12 @@ def test_places_without_figures_are_no_rows(tmp_path, evaluate):
     np.testing.assert_array_equal(found.valid[:4], [True, False, True, False])
     np.testing.assert_array_equal(found.metrics["test"][:3], [np.nan, np.nan, 6])
     assert "1 of 3 rows have no val_acc and are left out" in evaluator.notes[0]
+    assert f"{path}: 1 rows have no test_acc; where a search ends at one" in evaluator.notes[1]
     assert evaluator.best(NARROW) == {"validation": 3.0, "test": 6.0}
     path.write_text(f"arch,val_acc\n{CELLS[0]},1\n")
-    assert np.isnan(build(str(path)).best(NARROW)["test"])
+    untested = build(str(path))
+    assert np.isnan(untested.best(NARROW)["test"])
+    assert not any("test_acc" in note for note in untested.notes)
 
 
 def test_what_no_program_depends_on_is_equal(mine):

@@ -9,7 +9,7 @@ import pytest
 from nasjax import rundir
 from nasjax.methods.random_search import RandomSearch
 from nasjax.report.sweep import write_report
-from nasjax.search import Budget
+from nasjax.search import Budget, Search, run_search
 from nasjax.spaces.enas import Enas
 from nasjax.spaces.nasbench201 import NasBench201
 from nasjax.spaces.toy import Toy
@@ -45,6 +45,31 @@ def test_a_table_that_has_changed_is_refused_before_anything_runs(tmp_path):
     assert (first.done, grown.done) == (1, 1)
 
 
+def test_a_search_does_not_go_on_with_other_figures(tmp_path):
+    """Stopped after two batches; the table changes, and comes back."""
+    path, folder = tmp_path / "t.csv", tmp_path / "run"
+    search = Search(SPACE, RandomSearch(batch=2), Table(csv(path), "t", "val_acc"), Budget(8))
+
+    def stop(progress):
+        if progress.step == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_search(search, 0, folder, on_batch=stop)
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+    csv(path, offset=1000)
+    with pytest.raises(
+        rundir.RunDirError, match=r"run stands on other figures than t\.csv has now; put that file back"
+    ):
+        run_search(search, 0, folder)
+    assert {file.name: file.read_bytes() for file in folder.iterdir()} == before
+    csv(path)
+    result = run_search(search, 0, folder, on_note=pytest.fail)
+    assert (result.begun, result.resumed_from, result.evaluations) == ("resumed", 4, 8)
+    csv(path, offset=1000)
+    assert run_search(search, 0, folder).begun == "finished"
+
+
 def test_what_a_search_is_told_a_sweep_is_told_once(tmp_path):
     path, notes = csv(tmp_path / "part.csv", range(0, 64, 3)), []
     tables = Table(path, "t", "val_acc"), Table(path, "t", "val_acc:gauss(0.5)")
@@ -75,7 +100,7 @@ def test_the_packages_table_by_its_own_names():
 
 
 def test_a_space_without_enumeration_loses_no_query_to_missing_rows(tmp_path):
-    """An eighth of ENAS's three-layer networks have rows: more than a tenth, but 16 draws often meet none."""
+    """An eighth of ENAS's three-layer networks have rows: more than a tenth, so the prior is drawn from again and again."""
     rng = np.random.default_rng(0)
     specs = [
         f"[[{row % 6}], [{row // 6 % 6}, {row // 36 % 2}], [{row // 72 % 6}, {row // 432 % 2}, {row // 864}]]"
