@@ -38,7 +38,8 @@ class Comparison:
     Attributes:
       references: methods that all others are tested against, each with Holm's correction within a task.
       measure: of the tests: "regret" or "t1", both of the incumbent.
-      at: numbers of queries at which everything is reported; empty = the whole budget only.
+      at: numbers of queries at which everything is reported; empty = the whole budget only, which is also what a number
+        beyond it means.
       claims: methods that are claimed to be better than `against`: Holm's correction over these comparisons of a task.
       against: what they are tested against.
     """

@@ -105,7 +105,9 @@ class _Chunk(NamedTuple):
         names = {"method": self.entry.name, "task": self.task.task, "signal_name": self.task.signal}
         same = all(set(table[column].unique().to_pylist()) <= {name} for column, name in names.items())
         seeds = np.unique(table["seed"].to_numpy())
-        return same and np.array_equal(seeds, np.arange(self.start, self.stop))
+        return (
+            same and len(seeds) == self.stop - self.start and np.array_equal(seeds - self.start, np.arange(len(seeds)))
+        )
 
 
 def run_sweep(
@@ -235,7 +237,7 @@ def _chunk_size(sweep: Sweep, entry: Entry) -> int:
 
 
 def _is_width(width: object) -> bool:
-    return type(width) is int and width >= 1
+    return type(width) is int and 1 <= width <= seeds.WIDEST
 
 
 def _unusable(path: pathlib.Path, trouble: str) -> rundir.RunDirError:

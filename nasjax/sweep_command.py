@@ -58,6 +58,8 @@ def run(arguments: list[str]) -> None:
       rundir.RunDirError: the run directory does not fit.
       OSError: a file could not be written.
     """
+    from nasjax.sweep_settings import check
+
     if not arguments or arguments[0].startswith("-"):
         _say_help()
         if arguments and {"-h", "--help"} & set(arguments):
@@ -65,6 +67,7 @@ def run(arguments: list[str]) -> None:
         raise UsageError(f"sweep: CONFIG stands first; usage: nasjax {USAGE}")
     config = config_files.load(arguments[0], "sweep")
     sweep: Sweep = config.value
+    check(sweep)
     default = _Options(_AS_CONFIG, sweep.seeds, "", _Budget(sweep.budget.evaluations))
     program = f"nasjax sweep {terminal.printable(arguments[0])}"
     about = f"{config.description}\n\nMethods: {', '.join(entry.name for entry in sweep.methods)}."
@@ -77,6 +80,8 @@ def run(arguments: list[str]) -> None:
     space = uniqueness.applied(sweep.space, how.unique)
     sweep = dataclasses.replace(sweep, space=space, seeds=how.seeds, budget=budget)
     methods = [name.strip() for name in how.methods.split(",") if name.strip()]
+    if how.methods and not methods:
+        raise UsageError(f"option --methods: {how.methods!r} names none")
     _run(sweep, config.name, folder, methods)
 
 

@@ -11,6 +11,8 @@ from nasjax.search import Budget, EvaluatorSettings
 from nasjax.summary import Comparison
 
 _NAME = re.compile(r"[a-z0-9_.+@=]+")
+_LONGEST = 80  # characters: method, task and signal stand in the names of files, which end at 255 bytes
+_KINDS = {"methods": "Entry(name, settings)", "tasks": "tables or other evaluators' settings with task and signal"}
 
 
 @runtime_checkable
@@ -89,16 +91,22 @@ def check(sweep: Sweep, methods: Sequence[str] = ()) -> list[Entry]:
     """
     for what, number in (("seeds", sweep.seeds), ("budget.evaluations", sweep.budget.evaluations)):
         if type(number) is not int or not 1 <= number < 1 << 31:
-            raise ValueError(f"{what} {number!r}: a whole number, at least 1")
+            raise ValueError(f"{what} {number!r}: a whole number, 1 to {(1 << 31) - 1:,}")
     for what, number in (("chunk", sweep.chunk), ("memory", sweep.memory)):
         if type(number) is not int or number < 0:
             raise ValueError(f"{what} {number!r}: a whole number, at least 0")
+    for what, given, kind in (("methods", sweep.methods, Entry), ("tasks", sweep.tasks, TaskSettings)):
+        wrong = [] if not isinstance(given, tuple) else [one for one in given if not isinstance(one, kind)]
+        if not isinstance(given, tuple) or wrong:
+            found = type(wrong[0] if wrong else given).__name__
+            raise ValueError(f"{what}: a {found} where a tuple of {_KINDS[what]} is needed")
     names = [entry.name for entry in sweep.methods]
     for number, entry in enumerate(sweep.methods):
-        if not _NAME.fullmatch(entry.name):
-            raise ValueError(f"method name {entry.name!r}: lower-case letters, digits and _ . + @ = are allowed")
-        if entry.seeds < 0:
-            raise ValueError(f"method {entry.name}: seeds {entry.seeds}; at least 0")
+        if not isinstance(entry.name, str) or not _NAME.fullmatch(entry.name) or len(entry.name) > _LONGEST:
+            allowed = "lower-case letters, digits and _ . + @ = are allowed"
+            raise ValueError(f"method name {entry.name!r:.80}: {allowed}, {_LONGEST} at most")
+        if type(entry.seeds) is not int or entry.seeds < 0:
+            raise ValueError(f"method {entry.name}: seeds {entry.seeds!r}; a whole number, at least 0")
         if entry.name in names[:number]:
             raise ValueError(f"two methods are called {entry.name!r}")
     if not names or not sweep.tasks:
@@ -121,8 +129,16 @@ def check_tasks(tasks: Sequence[TaskSettings]) -> None:
       ValueError: naming both.
     """
     pairs = [(task.task, task.signal) for task in tasks]
-    if len(set(pairs)) < len(pairs):
-        raise ValueError("each pair of task and signal once in a sweep")
+    for number, pair in enumerate(pairs):
+        named = f"task {pair[0]!r:.100} with signal {pair[1]!r:.100}"
+        if not all(isinstance(name, str) for name in pair):
+            raise ValueError(f"{named}: both are texts")
+        if max(map(len, pair)) > _LONGEST:
+            raise ValueError(
+                f"{named}: {_LONGEST} characters at most; a table can be given a name, Table(..., task=NAME)"
+            )
+        if pair in pairs[:number]:
+            raise ValueError(f"{named} stands in the sweep twice; a table can be given a name, Table(..., task=NAME)")
     stems: dict[str, tuple[str, str]] = {}
     for pair in pairs:
         other = stems.setdefault(stem("", *pair), pair)
@@ -139,19 +155,25 @@ def check_comparison(compare: Comparison, methods: Sequence[str]) -> None:
     """
     if compare.measure not in ("regret", "t1"):
         raise ValueError(f"compare.measure {compare.measure!r}; 'regret' or 't1'")
+    if not isinstance(compare.at, tuple):
+        raise ValueError(f"compare.at {compare.at!r:.40}: a tuple of numbers of queries, (50, 100) or (50,)")
     for query in compare.at:
-        if query < 1:
-            raise ValueError(f"compare.at {query}: at least 1")
+        if type(query) is not int or query < 1:
+            raise ValueError(f"compare.at {query!r:.40}: a whole number, at least 1")
     default = Comparison()
     for field in ("references", "claims", "against"):
         names = getattr(compare, field)
         if isinstance(names, str):
             raise ValueError(f"compare.{field} {names!r}: a tuple of names, ({names!r},)")
+        if not isinstance(names, tuple) or not all(isinstance(name, str) for name in names):
+            raise ValueError(f"compare.{field} {names!r:.60}: a tuple of methods' names")
         for name in names if names != getattr(default, field) else ():
             if name not in methods:
                 close = nearest(name, methods)
                 hint = f"did you mean {close}?" if close else f"one of {', '.join(methods)}"
                 raise ValueError(f"compare.{field} {name!r} is no method of the sweep; {hint}")
+    if bool(compare.claims) != bool(compare.against):
+        raise ValueError("compare.claims and compare.against go together: who is claimed to be better, and than whom")
 
 
 def stem(method: str, task: str, signal: str) -> str:

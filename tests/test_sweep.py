@@ -232,7 +232,9 @@ def test_a_chunk_without_a_digest_is_read(whole, copied):
     assert files(folder) == files(whole[0])
 
 
-@pytest.mark.parametrize("seeds", ["000012-000024", "000030-000042", "000000-000030", "000000-000006"])
+@pytest.mark.parametrize(
+    "seeds", ["000012-000024", "000030-000042", "000000-000030", "000000-000006", "000006-99999999999999"]
+)
 def test_a_chunk_under_another_name_is_refused(copied, seeds):
     """Also one of more seeds than it holds: those would be missing without a word."""
     folder, path = copied
@@ -271,6 +273,7 @@ def test_seeds_that_are_there_twice_are_refused(whole, copied):
         '{"format": 1, "widths": 64}',
         '{"format": 1, "widths": {"one-first-value": 0}}',
         '{"format": 1, "widths": {"one-first-value": true}}',
+        '{"format": 1, "widths": {"one-first-value": 10000000000}}',
         '{"format": 1, "widths": {"one-first-value": "64"}}',
     ],
 )
@@ -300,15 +303,24 @@ def test_a_folder_in_a_files_place_is_named(copied, name):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"seeds": 0}, "seeds 0: a whole number, at least 1"),
-        ({"budget": Budget(0)}, "budget.evaluations 0: a whole number, at least 1"),
+        ({"seeds": 0}, "seeds 0: a whole number, 1 to 2,147,483,647"),
+        ({"seeds": 1 << 40}, "seeds 1099511627776: a whole number, 1 to 2,147,483,647"),
+        ({"budget": Budget(0)}, "budget.evaluations 0: a whole number, 1 to"),
         ({"chunk": -1}, "chunk -1"),
         ({"seeds": "5"}, "seeds '5': a whole number"),
         ({"compare": Comparison(measure="T1")}, "compare.measure 'T1'"),
         ({"methods": ()}, "needs methods and tasks"),
         ({"methods": SWEEP.methods[:1] * 2}, "two methods are called 'one'"),
         ({"methods": (Entry("../x", RandomSearch()),)}, r"method name '\.\./x': lower-case letters"),
-        ({"tasks": SWEEP.tasks[:1] * 2}, "each pair of task and signal once"),
+        ({"methods": (Entry("x" * 81, RandomSearch()),)}, "method name 'x+.*80 at most"),
+        ({"methods": {"x": RandomSearch()}}, r"methods: a dict where a tuple of Entry\(name, settings\) is needed"),
+        ({"methods": (RandomSearch(),)}, "methods: a RandomSearch where a tuple of Entry"),
+        ({"methods": (Entry("one", RandomSearch(), seeds="2"),)}, "method one: seeds '2'; a whole number"),
+        ({"tasks": SWEEP.tasks[0]}, "tasks: a MadeUpTable where a tuple"),
+        ({"tasks": (3,)}, "tasks: a int where a tuple"),
+        ({"tasks": (toy_sweep.MadeUpTable(signal=5),)}, "task 'first' with signal 5: both are texts"),
+        ({"tasks": (toy_sweep.MadeUpTable("t" * 81),)}, r"80 characters at most; a table can be given a name, Table\("),
+        ({"tasks": SWEEP.tasks[:1] * 2}, "task 'first' with signal 'value' stands in the sweep twice"),
         (
             {"tasks": (toy_sweep.MadeUpTable("a b"), toy_sweep.MadeUpTable("a:b"))},
             "task 'a b' with signal 'value' and task 'a:b' with signal 'value' would have the same file names",
@@ -325,7 +337,12 @@ def test_bad_sweeps_are_refused(changes, message, tmp_path):
     ("change", "message"),
     [
         ({"measure": "T1"}, r"compare\.measure 'T1'; 'regret' or 't1'"),
-        ({"at": (10, 0)}, r"compare\.at 0: at least 1"),
+        ({"at": (10, 0)}, r"compare\.at 0: a whole number, at least 1"),
+        ({"at": (2.5,)}, r"compare\.at 2\.5: a whole number"),
+        ({"at": ("3",)}, r"compare\.at '3': a whole number"),
+        ({"at": 3}, r"compare\.at 3: a tuple of numbers of queries"),
+        ({"references": (3,)}, r"compare\.references \(3,\): a tuple of methods' names"),
+        ({"claims": ("cem",)}, r"compare\.claims and compare\.against go together"),
         ({"references": "cem"}, r"compare\.references 'cem': a tuple of names, \('cem',\)"),
         ({"references": ("cemm",)}, r"compare\.references 'cemm' is no method of the sweep; did you mean cem\?"),
         ({"claims": ("ours",)}, r"compare\.claims 'ours' is no method of the sweep; one of cem, random_search"),

@@ -201,20 +201,20 @@ def _cell(value: str) -> str:
 
 
 def decimals(widths: Sequence[float]) -> int:
-    """Returns the decimals that show two digits of the usual half interval, between 2 and 4; 3 where there is none."""
+    """Returns the decimals that show two digits of the usual half interval, 2 to 4, of one above 10 none; 3 without any."""
     halves = sorted(width / 2 for width in widths if math.isfinite(width) and width > 0)
     if not halves:
         return 3
-    return min(max(1 - math.floor(math.log10(halves[len(halves) // 2])), 2), 4)
+    half = halves[len(halves) // 2]
+    return min(max(1 - math.floor(math.log10(half)), 2), 4) if half < 10 else 0
 
 
 def fixed(value: float, places: int, *, signed: bool = False) -> str:
     """Returns a number with so many decimals, large ones with five digits; a dash for what is not known."""
     if not math.isfinite(value):
         return _NONE
-    if abs(value) >= 1e6:
-        return f"{value:.4e}"
-    shown = f"{value:+.{places}f}" if signed else f"{value:.{places}f}"
+    sign = "+" if signed else ""
+    shown = f"{value:{sign}.4e}" if abs(value) >= 1e6 else f"{value:{sign}.{places}f}"
     return shown.replace("-", "\u2212") if float(shown) else f"{0:.{places}f}"
 
 

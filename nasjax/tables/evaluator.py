@@ -6,6 +6,7 @@ space it becomes a `TableEvaluator`, whose arrays are arguments of the programs 
 
 import dataclasses
 import functools
+import re
 from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 
@@ -22,6 +23,8 @@ from nasjax.tables.lookup import Dense, Lookup
 from nasjax.tables.opening import load
 from nasjax.tables.partial import RARE, Rows, part
 from nasjax.tables.signals import Exact, Name, Noise, Signal, offered, read_column, read_signal
+
+_ENDING = re.compile(r"(?<=.)\.(csv|parquet|npz|txt|txt\.gz)$", re.IGNORECASE)
 
 SIZES = ("params", "flops")
 """Columns that `describe` knows, where the table has them."""
@@ -57,6 +60,9 @@ class Table:
           FileNotFoundError: there is no such file; says where it was looked for.
           ValueError: a setting, the file, or a row of it is wrong; says what there is, and which row.
         """
+        for field in ("file", "task", "signal", "test", "cost"):
+            if not isinstance(getattr(self, field), str):
+                raise ValueError(f"table: {field} is {getattr(self, field)!r:.60}, not a text")
         if self.draws not in ("auto", "prior", "rows"):
             raise ValueError(f"table: draws is {self.draws!r}; one of auto, prior, rows")
         table, digest = load(self.file)
@@ -87,7 +93,7 @@ class Table:
             rows=found if lacking or draw_rows else None,
             draw_rows=draw_rows,
             repeats=repeats,
-            named=(chosen.task or self.file.rpartition("/")[2].partition(".")[0], chosen.wanted),
+            named=(chosen.task or _ENDING.sub("", self.file.rpartition("/")[2]), chosen.wanted),
         )
 
         def on_device(column: Column, otherwise: float) -> Array:

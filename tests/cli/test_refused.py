@@ -10,6 +10,8 @@ from command_line import FAILED, REFUSED, SMALL, TOY
 
 from nasjax import cli
 
+SWEEP = TOY.replace("_run", "_sweep")
+
 NEAREST = [
     (["serch"], "unknown command 'serch'; did you mean search?"),
     (["xyz"], "unknown command 'xyz'; one of search, sweep, report, data, table, doctor"),
@@ -51,6 +53,9 @@ OTHERS = [
     (["report", "nothing"], "no run directory 'runs/nothing'"),
     (["report", "some/where"], "no run directory 'some/where'"),
     (["report", "\0"], r"run name '\x00'"),
+    (["sweep", SWEEP, "--methods", " ,"], "option --methods: ' ,' names none"),
+    (["sweep", SWEEP, "--methods", "two"], "unknown method 'two'"),
+    (["sweep", SWEEP, "--seeds", "99999999999999999999"], "a whole number, 1 to 2,147,483,647"),
     (["doctor", "now"], "usage: nasjax doctor"),
     (["search", "a\x1b[2J.py"], r"config 'a\x1b[2J.py': there is no such file"),
 ]

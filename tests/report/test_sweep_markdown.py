@@ -90,11 +90,14 @@ def test_numbers():
         ["1.000", "0.012", "0.001", "1e-03", "3e-60", "\u2264 1e-300", "\u2013"]
     )
     assert sweep_tables.decimals([0.026, 0.04, 2.0]) == 3
-    assert sweep_tables.decimals([NONE, 20.0]) == 2
+    assert sweep_tables.decimals([NONE, 19.0]) == 2
+    assert sweep_tables.decimals([2e5, 20.0, 2e6]) == 0
     assert sweep_tables.decimals([1e-9]) == 4
     assert sweep_tables.decimals([]) == 3
     assert sweep_tables.fixed(-0.0001, 2) == "0.00"
     assert sweep_tables.fixed(-1.5, 1, signed=True) == "\u22121.5"
+    assert sweep_tables.fixed(-2e6, 1) == "\u22122.0000e+06"
+    assert sweep_tables.fixed(2e6, 1, signed=True) == "+2.0000e+06"
     plain = terminal.encodable("\u22121.5 \u00b1 0.1, \u2264 1e-300, \u2013", io.TextIOWrapper(io.BytesIO(), "ascii"))
     assert plain == "-1.5 +/- 0.1, <= 1e-300, -"
 

@@ -272,6 +272,7 @@ def test_bad_settings(mine, tmp_path):
         ({"signal": "val_ac"}, r"no column 'val_ac', did you mean val_acc\?; there are val_acc, test_acc"),
         ({"test": "tset_acc"}, r"no column 'tset_acc', did you mean test_acc\?"),
         ({"cost": "hours"}, "no column 'hours'"),
+        ({"cost": 5}, "table: cost is 5, not a text"),
         ({"draws": "some"}, "draws is 'some'; one of auto, prior, rows"),
         ({"signal": "val_acc:run"}, "no single runs of 'val_acc'; there are those of none"),
     ):

@@ -90,8 +90,13 @@ def test_what_the_settings_leave_out_has_the_tables_names(tmp_path):
     assert (tmp_path / "run" / CHUNKS / "random_search-mine-val_acc-000000-000002.parquet").exists()
     config = json.loads((tmp_path / "run" / "config.json").read_text())["config"]
     assert [task["task"] for task in config["tasks"]] == ["", ""]  # as written
-    with pytest.raises(ValueError, match="each pair of task and signal once"):
+    with pytest.raises(ValueError, match="task 'mine' with signal 'val_acc' stands in the sweep twice"):
         run_sweep(sweep(*(Table(files[0], signal="val_acc") for _ in files)), "twice", tmp_path / "twice")
+
+
+@pytest.mark.parametrize(("file", "name"), [("a.v1.csv", "a.v1"), (".hidden.csv", ".hidden"), ("T.CSV", "T")])
+def test_a_task_has_its_files_name_without_the_end(tmp_path, file, name):
+    assert Table(csv(tmp_path / file), signal="val_acc").build(SPACE).named == (name, "val_acc")
 
 
 def test_the_packages_table_by_its_own_names():
