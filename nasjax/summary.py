@@ -19,10 +19,11 @@ from nasjax import resolved, stats, uniqueness
 from nasjax.base import Space
 
 OPTIMUM = {"points": 1e-4, "fraction": 1e-6, "nats": 1e-6}
-"""A regret up to this counts as being at the optimum, by the unit of the signal: float32 values of one row subtract to less."""
+"""A regret up to this counts as being at the optimum, by the unit of the signal: float32 values of one row subtract to less.
+Where the unit is not known, what rounding leaves counts."""
 
 THRESHOLDS = {"points": (0.1, 0.5, 1.0), "fraction": (0.001, 0.005, 0.01), "nats": (0.01, 0.05, 0.1)}
-"""Regrets that `queries_to` counts queries to, by the unit of the signal; those of points where it is unknown."""
+"""Regrets that `queries_to` counts queries to, by the unit of the signal; 0, up to rounding, where it is not known."""
 
 ROUNDINGS = 2
 """Two equal differences of two float32 figures each, their subtractions included, come out at most so many of the largest
@@ -223,11 +224,6 @@ def _largest(values: npt.NDArray[Any]) -> float:
     return float(np.abs(values[np.isfinite(values)]).max(initial=0))
 
 
-def optimum_of(unit: str) -> float:
-    """Returns the regret up to which a search counts as being at the optimum."""
-    return OPTIMUM.get(unit, OPTIMUM["points"])
-
-
 def _unit(source: Mapping[str, Any]) -> str:
     """The unit of regrets: per cents differ by points."""
     unit = str(source.get("unit", "points"))
@@ -237,7 +233,8 @@ def _unit(source: Mapping[str, Any]) -> str:
 def _results(
     found: dict[str, Searches], space: str, task: str, signal: str, query: int, unit: str
 ) -> list[dict[str, Any]]:
-    optimum, thresholds = optimum_of(unit), THRESHOLDS.get(unit, THRESHOLDS["points"])
+    rounding = max((group.resolution("regret") for group in found.values()), default=0.0)
+    optimum, thresholds = OPTIMUM.get(unit, rounding), THRESHOLDS.get(unit, (0.0,))
     shared = _shared_seeds(found.values())
     ranks = stats.mean_ranks([s.measure("regret", query)[np.isin(s.seeds, shared)] for s in found.values()])
     rows = []

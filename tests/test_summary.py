@@ -203,7 +203,7 @@ def test_gaps_are_refused():
 
 
 def test_tables_by_task_and_their_units():
-    """A unit is a signal's own, and thresholds follow it; per cents are points, and what is unknown is taken for them."""
+    """A unit is a signal's own, and thresholds follow it; per cents are points; without a unit only the optimum is known."""
     tables = [rows("a", [[1, 0.04, 0]], task=task, signal=signal) for task, signal in TASKS[:2]]
     sources = {TASKS[1]: SOURCE | {"unit": "nats", "modelled": True}, TASKS[0]: SOURCE}
     found = summary.summarize(results.join(tables), ["a"], ABOUT, sources, Comparison(references=()))
@@ -213,10 +213,24 @@ def test_tables_by_task_and_their_units():
         (*TASKS[0], "points"),
     ]
     assert [list(row["queries_to"]) for row in found["results"]] == [["0.01", "0.05", "0.1"], ["0.1", "0.5", "1"]]
-    for given, said in (("percent", "points"), ("", ""), ("miles", "miles")):
+    for given, said, counted in (
+        ("percent", "points", ["0.1", "0.5", "1"]),
+        ("", "", ["0"]),
+        ("miles", "miles", ["0"]),
+    ):
         found = summarized(tables[0], methods=["a"], unit=given)
         assert found["config"]["unit"] == found["config"]["tables"][0]["unit"] == said
-        assert list(found["results"][0]["queries_to"]) == ["0.1", "0.5", "1"]
+        assert list(found["results"][0]["queries_to"]) == counted
+
+
+def test_without_a_unit_the_optimum_is_what_rounding_leaves():
+    """Figures near 1,000 have float32's last place at 6e-5; near .001 at 1e-10."""
+    for size, at in ((1000.0, 2 / 3), (0.001, 1 / 3)):
+        table = rows("a", [[0.0], [1e-4], [0.01 * size]])
+        place = table.schema.get_field_index("validation")
+        table = table.set_column(place, "validation", pa.array([size] * 3, pa.float32()))
+        (row,) = summarized(table, methods=["a"], unit="")["results"]
+        assert row["share_at_optimum"] == row["queries_to"]["0"]["share"] == pytest.approx(at, rel=1e-5)
 
 
 def test_numbers_of_queries_beyond_the_budget_are_the_budget():

@@ -7,9 +7,10 @@ import itertools
 import json
 import pathlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
+import numpy as np
 import pyarrow as pa
 
 from nasjax import files, results, rundir, summary
@@ -152,10 +153,18 @@ def panels(outcome: Outcome, groups: Mapping[Group, Searches]) -> dict[tuple[Pla
                 drawn.append(curves.curve(method, style, group.regret if measure == "regret" else group.test, measure))
         lines = tuple(line for line in drawn if line is not None)
         if lines:
-            threshold = summary.THRESHOLDS.get(source.unit, summary.THRESHOLDS["points"])[0]
+            threshold = _near_zero(source.unit, [groups[key] for key in groups if key[:2] == place])
             heading = f"{place.task}, {place.signal}"
             found[place, measure] = Panel(heading, measure, source.unit, threshold, source.modelled, lines)
     return found
+
+
+def _near_zero(unit: str, shown: Sequence[Searches]) -> float:
+    """The regret below which an axis may be linear: the least that queries are counted to, or a thousandth of the largest."""
+    if unit in summary.THRESHOLDS:
+        return summary.THRESHOLDS[unit][0]
+    largest = max(np.nan_to_num(group.regret).max(initial=0) for group in shown)
+    return max(float(largest) / 1000, 1e-9)
 
 
 def pictures(shown: Mapping[tuple[Place, str], Panel]) -> dict[str, str]:
@@ -259,7 +268,7 @@ def _explanations(outcome: Outcome) -> str:
         ("regret", "the best noise-free signal that can be found, less the incumbent's"),
         ("T1", "the incumbent's test value"),
         ("T2", "the best test value among all queries: what a perfect choice among them would have reported"),
-        ("at the optimum", f"share of seeds with a regret of at most {_optima(outcome)}"),
+        ("at the optimum", f"share of seeds with a regret of {_optima(outcome)}"),
         ("queries to x", "first query with a regret of at most x: median over seeds and the share that got there"),
         ("[95 %]", "percentile bootstrap of the mean over seeds, 10,000 resamples"),
         (
@@ -276,7 +285,8 @@ def _explanations(outcome: Outcome) -> str:
 def _optima(outcome: Outcome) -> str:
     """What counts as the optimum in each unit that occurs."""
     units = dict.fromkeys(source.unit for source in outcome.sources.values())
-    return ", ".join(f"{summary.optimum_of(unit):g} {markup.text(unit, 20)}".strip() for unit in units)
+    known = [f"at most {summary.OPTIMUM[unit]:g} {unit}" for unit in units if unit in summary.OPTIMUM]
+    return " or ".join([*known, *(["0 up to rounding"] if len(known) < len(units) else [])])
 
 
 def _about(config: Mapping[str, Any]) -> str:

@@ -26,6 +26,9 @@ ROWS = 2_000_000
 LARGEST = float(np.finfo(np.float32).max)
 """Figures are float32 on the device and in the files that are written."""
 
+UNITS = ("", "percent", "fraction")
+"""Of accuracies."""
+
 _RUN = re.compile(r":run(\d{1,3})$")
 
 
@@ -220,6 +223,8 @@ def facts_from(content: Any, what: str) -> Facts:
         if type(value) is not type(default) or not all(isinstance(text, str) for text in texts):
             raise ValueError(f"{what}: its metadata say {field!r} in a form that is not read")
         found[field] = value
+    if found["unit"] not in UNITS:
+        raise ValueError(f"{what}: its metadata say unit {found['unit']!r:.60}; one of percent, fraction")
     return Facts(**found)
 
 

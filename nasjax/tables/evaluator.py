@@ -84,7 +84,7 @@ class Table:
                 "file": self.file.rpartition("/")[2],
                 "sha256": digest,
                 "modelled": bool(chosen.modelled),
-                "unit": "nats" if signal.name.metric.endswith("_ce") else table.facts.unit,
+                "unit": _unit(table, signal),
             },
             notes=tuple(_notes(table, chosen, repeats, lacking, draw_rows)),
             sizes={
@@ -288,6 +288,17 @@ def _chosen(table: Columns, settings: Table) -> _Chosen:
         seconds=table.column(cost, task) if cost else none,
         modelled=(*modelled, *([shown] if shown in table.facts.modelled else [])),
     )
+
+
+def _unit(table: Columns, signal: Signal) -> str:
+    """The unit of a signal; "" where that is not known. Of accuracies the table says it, or where it does not, their size."""
+    if signal.name.metric.endswith("_ce"):
+        return "nats"
+    if "acc" not in signal.name.metric.split("_"):
+        return ""
+    largest = np.abs(signal.mean.values[signal.mean.there]).max(initial=0)
+    by_size = "fraction" if largest <= 1 else "percent" if largest <= 100 else ""
+    return table.facts.unit or by_size
 
 
 def _only_test(table: Columns, task: str) -> str:

@@ -303,6 +303,25 @@ def test_places_without_figures_are_no_rows(tmp_path, evaluate):
     assert not any("test_acc" in note for note in untested.notes)
 
 
+@pytest.mark.parametrize(
+    ("signal", "figures", "unit"),
+    [
+        ("val_acc", (0.9, 1.0), "fraction"),
+        ("val_acc@12", (9, 100), "percent"),
+        ("neg_val_acc", (-90, -3), "percent"),
+        ("val_acc", (9, 101), ""),
+        ("neg_seconds", (0.1, 0.2), ""),
+        ("accidents", (0.1, 0.2), ""),
+        ("neg_val_ce", (-0.1, -0.2), "nats"),
+    ],
+)
+def test_the_unit_is_the_signals(tmp_path, signal, figures, unit):
+    """Where the file says none, as a CSV cannot, the size of accuracies does; other figures have none that is known."""
+    path = tmp_path / "t.csv"
+    path.write_text(f"arch,{signal}\n{CELLS[0]},{figures[0]}\n{CELLS[1]},{figures[1]}\n")
+    assert build(str(path), signal=signal).source["unit"] == unit
+
+
 def test_what_no_program_depends_on_is_equal(mine):
     one, other = build(mine), build(mine, signal="test_acc")
     assert one.about == other.about

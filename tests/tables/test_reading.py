@@ -227,6 +227,7 @@ def parquet(path, **columns):
         ({"arch": ["x"], "a": [1.0], "metadata": {"nasjax": "[]"}}, "metadata are no mapping"),
         ({"arch": ["x"], "a": [1.0], "metadata": {"nasjax": '{"space": 3}'}}, "metadata say 'space' in a form"),
         ({"arch": ["x"], "a": [1.0], "metadata": {"nasjax": "{"}}, "t.parquet: "),
+        ({"arch": ["x"], "a": [1.0], "metadata": {"nasjax": '{"unit": "miles"}'}}, "say unit 'miles'; one of percent"),
         ({"arch": [["x"]], "a": [1.0]}, "t.parquet: "),
     ],
 )
