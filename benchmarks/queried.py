@@ -65,13 +65,15 @@ def main() -> None:
     titles += [f"below {options.below:g}"] if options.below is not None else []
     print("|" + "|".join(titles) + "|\n|" + "---|" * len(titles))
     for (method, task, signal), (test, incumbent, regret) in searches(options.folder, options.seeds).items():
-        values = [f"{incumbent[:, query - 1].mean():.3f}" for query in options.at]
-        values.append(f"{incumbent[:, options.at[-1] - 1].std(ddof=1):.3f}")
-        values += [f"{np.nanmean(test[:, first - 1 : last]):.2f}" for first, last in options.spans]
-        values.append(f"{np.nanmax(test[:, : options.at[-1]], axis=1).mean():.3f}")
-        values.append(f"{(regret[:, options.at[-1] - 1] <= OPTIMUM['points']).sum()}")
+        places = [min(query, test.shape[1]) - 1 for query in options.at]
+        values = [f"{incumbent[:, place].mean():.3f}" for place in places]
+        values.append(f"{incumbent[:, places[-1]].std(ddof=1):.3f}")
+        spans = [test[:, first - 1 : last] for first, last in options.spans]
+        values += [f"{np.nanmean(span):.2f}" if np.isfinite(span).any() else "-" for span in spans]
+        values.append(f"{np.nanmax(test[:, : places[-1] + 1], axis=1).mean():.3f}")
+        values.append(f"{(regret[:, places[-1]] <= OPTIMUM['points']).sum()}")
         if options.below is not None:
-            values.append(f"{(incumbent[:, options.at[-1] - 1] < options.below).sum()}")
+            values.append(f"{(incumbent[:, places[-1]] < options.below).sum()}")
         print("|" + "|".join([method, f"{task}, {signal}", str(len(test)), *values]) + "|")
 
 

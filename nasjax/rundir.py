@@ -1,6 +1,6 @@
 """Run directories: what a search leaves behind, and how it goes on after it was killed at any instant.
 
-    config.json          the resolved config, its hash, seed, versions, devices; written once, before any work
+    config.json          the resolved config, its hash, seed, versions, devices, table; written once, before any work
     LOCK                 locked (flock) while a process runs; the file stays, the kernel drops the lock with the process
     history.npz          all evaluations (`record`); rewritten after each batch
     state.npz            the method's state after the last batch, the number of batches, the history's digest
@@ -345,6 +345,8 @@ def _compare(folder: pathlib.Path, content: dict[str, Any], identity: Identity) 
         found = resolved.differences(old, {"config": identity.config, "seed": identity.seed})
         raise RunDirError(f"{folder} is a run of another config ({'; '.join(found)}); use another --run")
     begun, now = content.get("table"), identity.about.get("table")
+    if begun is not None and not isinstance(begun, dict):
+        raise RunDirError(f"{folder / CONFIG}: its table is no mapping; put back a good copy, or use another --run")
     if begun and now and begun != now:
         raise RunDirError(
             f"{folder} stands on other figures than {now['file']} has now; put that file back, or use another --run"

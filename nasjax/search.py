@@ -188,8 +188,10 @@ def run_search(
 
 def _table(evaluator: Evaluator | None) -> dict[str, dict[str, str]]:
     """The file that rewards are looked up in, where that is what an evaluator does."""
-    source = getattr(evaluator, "source", {})
-    return {"table": {"file": source["file"], "sha256": source["sha256"]}} if source.get("sha256") else {}
+    source = getattr(evaluator, "source", None)
+    texts = [source.get(name) if isinstance(source, dict) else None for name in ("file", "sha256")]
+    file, digest = (text if isinstance(text, str) else "" for text in texts)
+    return {"table": {"file": file, "sha256": digest}} if digest else {}
 
 
 def _programs(search: Search[Any, Any, Any], evaluator: Evaluator | None) -> "_Programs":

@@ -15,6 +15,7 @@ Floats = npt.NDArray[np.float64]
 
 _RANDOM_FLIPS = 100_000
 _EXACT_PAIRS = 20  # 2 ** 20 sign patterns: a second
+_GRIDS = tuple(10.0**power / part for power in range(6, -10, -1) for part in (1, 3))
 _BLOCK = 1_000_000  # resampled values at a time: of 10,000 seeds all at once take 1.6 GB
 
 
@@ -54,14 +55,15 @@ def sign_flip_test(differences: npt.ArrayLike, resolution: float = 0.0) -> float
 
     Args:
       differences: float[n], one paired difference a seed, n >= 1.
-      resolution: see `tied`; means that are as close count as equal, too.
+      resolution: see `tied`.
 
     Raises:
       ValueError: no differences, or some that are not finite.
     """
     array = tied(differences, resolution)
-    # Sums in another order differ in the last bits.
-    observed = abs(array.mean()) - max(resolution, 1e-12 * np.abs(array).max())
+    # Sums in another order differ in the last bits; off any grid, means that rounding alone tells apart are equal, too.
+    rounding = 1e-12 * np.abs(array).max()
+    observed = abs(array.mean()) - (rounding if _grid(array, resolution) else max(resolution, rounding))
     if array.size > _EXACT_PAIRS:
         signs = np.random.default_rng(0).choice([-1.0, 1.0], (_RANDOM_FLIPS, array.size))
         return float((1 + (np.abs(signs @ array / array.size) >= observed).sum()) / (1 + _RANDOM_FLIPS))
@@ -99,7 +101,8 @@ def tied(differences: npt.ArrayLike, resolution: float) -> Floats:
     """Returns float64[n]: the differences, of which those that rounding alone tells apart are equal.
 
     In a table of decimals 91.7 - 91.6 and 91.5 - 91.4 are equal, as float32 they are not; ranks and counts of sign
-    patterns would take the last bit for a finding. From the smallest size on, sizes within `resolution` of the least of
+    patterns would take the last bit for a finding. Differences that all lie on one grid, of decimals or of thirds of them
+    (means of three runs), are put on it. Otherwise, from the smallest size on, sizes within `resolution` of the least of
     their group become their mean, and 0 where that group begins at 0.
 
     Args:
@@ -112,6 +115,9 @@ def tied(differences: npt.ArrayLike, resolution: float) -> Floats:
     array = _finite(differences, "differences")
     if resolution <= 0:
         return array
+    if grid := _grid(array, resolution):
+        on_grid: Floats = np.round(array / grid) * grid
+        return on_grid
     order = np.argsort(np.abs(array), kind="stable")
     sizes, begin, least = np.abs(array)[order], 0, 0.0
     while begin < len(sizes):
@@ -122,6 +128,16 @@ def tied(differences: npt.ArrayLike, resolution: float) -> Floats:
     equal = np.empty_like(array)
     equal[order] = sizes
     return np.copysign(equal, array)
+
+
+def _grid(array: Floats, resolution: float) -> float:
+    """The coarsest grid on whose points all values lie, up to the rounding of each; 0 where none is wider than that."""
+    for grid in _GRIDS:
+        if grid <= 4 * resolution:
+            break
+        if (np.abs(array - np.round(array / grid) * grid) <= resolution / 2).all():
+            return grid
+    return 0.0
 
 
 def paired_test(differences: npt.ArrayLike, resolution: float = 0.0) -> tuple[str, float]:

@@ -19,11 +19,10 @@ from nasjax import resolved, stats, uniqueness
 from nasjax.base import Space
 
 OPTIMUM = {"points": 1e-4, "fraction": 1e-6, "nats": 1e-6}
-"""A regret up to this counts as being at the optimum, by the unit of the signal: float32 values of one row subtract to less.
-Where the unit is not known, what rounding leaves counts."""
+"""A regret up to this counts as being at the optimum, by the unit of the signal; where that is not known, none does."""
 
 THRESHOLDS = {"points": (0.1, 0.5, 1.0), "fraction": (0.001, 0.005, 0.01), "nats": (0.01, 0.05, 0.1)}
-"""Regrets that `queries_to` counts queries to, by the unit of the signal; 0, up to rounding, where it is not known."""
+"""Regrets that `queries_to` counts queries to, by the unit of the signal; 0 where it is not known."""
 
 ROUNDINGS = 2
 """Two equal differences of two float32 figures each, their subtractions included, come out at most so many of the largest
@@ -72,7 +71,7 @@ class Searches(NamedTuple):
       best_test: float64[S, Q], the best among the queries so far.
       unique: int[S, Q], different keys so far.
       queries: int[S].
-      largest: of all figures that regrets are differences of, and of all test values: the largest size.
+      best: the figure that regrets are measured from; 0 where no query was valid.
     """
 
     seeds: npt.NDArray[np.int64]
@@ -81,16 +80,18 @@ class Searches(NamedTuple):
     best_test: Floats
     unique: npt.NDArray[np.int64]
     queries: npt.NDArray[np.int64]
-    largest: tuple[float, float]
+    best: float
 
     def measure(self, name: str, query: int) -> Floats:
         """float64[S] after `query` queries, or after the last: "regret", "t1" or "t2"."""
         columns = {"regret": self.regret, "t1": self.test, "t2": self.best_test}[name]
         return columns[:, min(query, columns.shape[1]) - 1]
 
-    def resolution(self, name: str) -> float:
-        """How far apart float32 may put two equal differences of regrets, or of test values."""
-        return ROUNDINGS * float(np.finfo(np.float32).eps) * self.largest[name != "regret"]
+    def resolution(self, name: str, query: int) -> float:
+        """How far apart float32 may put two equal differences of what `measure` gives."""
+        values = np.abs(np.nan_to_num(self.measure(name, query)))
+        largest = float(values.max(initial=0)) + (abs(self.best) if name == "regret" else 0.0)
+        return ROUNDINGS * float(np.finfo(np.float32).eps) * largest
 
 
 Group = tuple[str, str, str]
@@ -119,7 +120,7 @@ def summarize(
         place: {
             **source,
             "unit": _unit(source),
-            "notes": [*source.get("notes", ()), *ended_early(groups, place, about.budget)],
+            "notes": [*ended_early(groups, place, about.budget), *source.get("notes", ())],
         }
         for place, source in sources.items()
     }
@@ -170,7 +171,7 @@ def searches(whole: pa.Table) -> dict[Group, Searches]:
 
 
 def ended_early(groups: Mapping[Group, Searches], place: tuple[str, str], budget: int) -> list[str]:
-    """Returns a line for each method whose searches on (task, signal) have asked less than the budget: nothing was new."""
+    """Returns a line for each method whose searches on (task, signal) have asked less than the budget."""
     lines = []
     for (task, signal, method), group in groups.items():
         short = group.queries[group.queries < budget]
@@ -214,14 +215,14 @@ def _matrices(columns: dict[str, npt.NDArray[Any]]) -> Searches:
         np.where(np.isfinite(best), best, np.nan),
         np.cumsum(new, axis=1),
         np.bincount(row),
-        # The best figure of all is an incumbent's and its regret together.
-        (_largest(columns["validation"]) + _largest(columns["regret"]), _largest(columns["test"])),
+        _best(columns),
     )
 
 
-def _largest(values: npt.NDArray[Any]) -> float:
-    """The largest size of a number among the values; 0 where there is none."""
-    return float(np.abs(values[np.isfinite(values)]).max(initial=0))
+def _best(columns: dict[str, npt.NDArray[Any]]) -> float:
+    """The figure that regrets are measured from: the first known one is that of the query itself, the first valid one."""
+    known = np.flatnonzero(np.isfinite(columns["regret"]))[:1]
+    return float((columns["validation"][known].astype(np.float64) + columns["regret"][known]).sum())
 
 
 def _unit(source: Mapping[str, Any]) -> str:
@@ -233,8 +234,7 @@ def _unit(source: Mapping[str, Any]) -> str:
 def _results(
     found: dict[str, Searches], space: str, task: str, signal: str, query: int, unit: str
 ) -> list[dict[str, Any]]:
-    rounding = max((group.resolution("regret") for group in found.values()), default=0.0)
-    optimum, thresholds = OPTIMUM.get(unit, rounding), THRESHOLDS.get(unit, (0.0,))
+    optimum, thresholds = OPTIMUM.get(unit, 0.0), THRESHOLDS.get(unit, (0.0,))
     shared = _shared_seeds(found.values())
     ranks = stats.mean_ranks([s.measure("regret", query)[np.isin(s.seeds, shared)] for s in found.values()])
     rows = []
@@ -296,7 +296,7 @@ def _tests(found: dict[str, Searches], task: str, signal: str, query: int, compa
         differences = values[0] - values[1]
         interval = _interval(differences)
         known = not math.isnan(interval.mean)
-        resolution = max(s.resolution(compare.measure) for s in (ours, other))
+        resolution = max(s.resolution(compare.measure, query) for s in (ours, other))
         name, p = stats.paired_test(differences, resolution) if known else ("none", math.nan)
         return {
             "task": task,

@@ -31,8 +31,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
-from nasjax import files, interrupts, machine, resolved, results, rundir, seeds, summary
-from nasjax.base import Space
+from nasjax import files, history, interrupts, machine, resolved, results, rundir, seeds, summary
+from nasjax.base import Enumerable, Space
 from nasjax.record import FORMAT
 from nasjax.results import Best, Labels
 from nasjax.sweep_settings import Entry, Sweep, SweptEvaluator, TaskSettings, check, check_tasks, stem
@@ -151,7 +151,8 @@ def run_sweep(
             rundir.log(folder, {"event": "start", "time": time.time(), **machine.describe()})
             runner = _Runner(sweep, folder, identity.hash, dict(zip(sweep.tasks, evaluators, strict=True)))
             there, missing = _plan(sweep, chosen, folder / CHUNKS)
-            runner.check(there)
+            for note in runner.check(there):
+                tell(note)
             for number, chunk in enumerate(missing):
                 seconds = runner.run(chunk)
                 there.append(chunk)
@@ -269,8 +270,12 @@ class _Runner:
         rundir.log(self.folder, event | {"width": program.width, "memory": machine.memory()})
         return seconds
 
-    def check(self, chunks: Sequence[_Chunk]) -> None:
-        """Refuses files of other sweeps, or of other figures of a table, before anything is computed beside them."""
+    def check(self, chunks: Sequence[_Chunk]) -> list[str]:
+        """Refuses files of other sweeps, or of other figures of a table, before anything is computed beside them.
+
+        Returns what a person should know of the others, a line each.
+        """
+        early = 0
         for chunk in chunks:
             path = self.folder / CHUNKS / chunk.file
             try:
@@ -279,17 +284,28 @@ class _Runner:
                 raise _unusable(path, str(error)) from error
             if about.get("sweep") != self.hash:
                 raise rundir.RunDirError(f"{path} belongs to another sweep; move it away and run again")
-            if about.get("table") not in (None, self._table(chunk.task)):  # chunks of early versions have none
+            if about.get("table") not in (None, *self._figures(chunk.task)):  # chunks of early versions have none
                 file = self.evaluators[chunk.task].source.get("file", "the table")
                 raise rundir.RunDirError(
                     f"{path} stands on other figures than {file} has now; put that file back, or move {self.folder} away"
                 )
+            early += about.get("refills") is None and not isinstance(self.sweep.space, Enumerable)
+        # An enumerable space was always drawn from to its last architecture.
+        said = "are of an early nasjax, whose searches here may have ended short of their queries"
+        return [f"{self.folder}: {early:,} chunks {said}; moved away, they are computed anew"] if early else []
 
-    def _table(self, task: TaskSettings) -> str:
-        """A digest of what the figures of a task come from."""
+    def _figures(self, task: TaskSettings) -> list[str]:
+        """Digests of what a task's rewards come from: the one that is written, and those of early versions.
+
+        How the figures are called is none of it; early digests had the unit in them.
+        """
         evaluator = self.evaluators[task]
-        about = json.dumps([evaluator.source, evaluator.best(self.sweep.space)], sort_keys=True)
-        return hashlib.sha256(about.encode()).hexdigest()
+        source = {name: value for name, value in evaluator.source.items() if name != "unit"}
+        units = ({}, *({"unit": unit} for unit in ("", "percent", "fraction", "nats", "points")))
+        best = evaluator.best(self.sweep.space)
+        return [
+            hashlib.sha256(json.dumps([source | unit, best], sort_keys=True).encode()).hexdigest() for unit in units
+        ]
 
     def finish(self, chunks: Sequence[_Chunk], chosen: Sequence[Entry], name: str) -> dict[str, Any]:
         """Joins the chunks, writes results and summary, and returns the latter."""
@@ -301,7 +317,8 @@ class _Runner:
         labels = Labels(chunk.entry.name, space.name, chunk.task.task, chunk.task.signal)
         batch = chunk.entry.method.build(space, self.sweep.budget.evaluations).batch
         table = results.rows(space, trace, wanted, batch, labels, Best(**evaluator.best(space)))
-        about = {"sweep": self.hash, "table": self._table(chunk.task), "digest": results.digest(table)}
+        about = {"sweep": self.hash, "table": self._figures(chunk.task)[0], "digest": results.digest(table)}
+        about["refills"] = str(history.ROUNDS)  # what of a search's law is no setting
         files.write(self.folder / CHUNKS / chunk.file, results.pack(table, about))
 
     def _conclude(self, whole: pa.Table, chosen: Sequence[Entry], name: str) -> dict[str, Any]:

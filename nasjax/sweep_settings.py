@@ -11,7 +11,7 @@ from nasjax.search import Budget, EvaluatorSettings
 from nasjax.summary import Comparison
 
 _NAME = re.compile(r"[a-z0-9_.+@=]+")
-_LONGEST = 80  # characters: method, task and signal stand in the names of files, which end at 255 bytes
+_LONGEST = 70  # characters: method, task and signal stand in the names of files, which end at 255 bytes
 _KINDS = {"methods": "Entry(name, settings)", "tasks": "tables or other evaluators' settings with task and signal"}
 
 

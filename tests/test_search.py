@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import toy_run
 
+import nasjax.search
 from nasjax import history, machine, rundir
 from nasjax.methods.encoding import ByEncoding
 from nasjax.methods.random_search import RandomSearch
@@ -57,6 +58,9 @@ def test_host_loop_equals_one_program(tmp_path, evaluations, pure):
 def test_a_batch_without_luck_is_not_the_end(tmp_path, monkeypatch):
     """A space known by its keys: all draws of a step may be seen without the space being exhausted."""
     monkeypatch.setattr(history, "ROUNDS", 1)  # with 32 of them bad luck is too rare to be met
+    monkeypatch.setattr(
+        nasjax.search, "_compiled", nasjax.search._compiled.__wrapped__
+    )  # not what others compiled, nor for them
     space = ByEncoding(SEARCH.space)
     search = dataclasses.replace(budget(64), space=space, method=RandomSearch(batch=1))
     trace = traced(search, 1)

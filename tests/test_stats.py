@@ -70,25 +70,36 @@ def test_paired_test_by_size_and_zeros():
         stats.paired_test([])
 
 
-def decimals(seed, size):
-    """Differences in tenths between figures near 91.7, exact and as they come out in float32."""
+def decimals(seed, size, places):
+    """Differences in the last decimal between figures near 91.7, exact and as they come out in float32."""
     rng = np.random.default_rng(seed)
-    tenths = rng.integers(905, 918, (2, size)) + np.array([[0], [1]])
-    regrets = np.float32(91.7) - (tenths / 10).astype(np.float32)
-    return (tenths[1] - tenths[0]).astype(float), (regrets[0] - regrets[1]).astype(float)
+    units = rng.integers(-5, 8, (2, size)) + np.array([[0], [1]])
+    regrets = np.float32(91.7) - (91.1 + units / 10.0**places).astype(np.float32)
+    return (units[1] - units[0]).astype(float), (regrets[0] - regrets[1]).astype(float)
 
 
-@pytest.mark.parametrize("size", [10, 14, 30])
-def test_rounding_is_no_finding(size):
+@pytest.mark.parametrize(("size", "places"), [(10, 1), (14, 2), (16, 4), (30, 1), (30, 4)])
+def test_rounding_is_no_finding(size, places):
     """91.7 - 91.6 and 91.5 - 91.4 are equal; as float32 they are not, and p would tell them apart."""
-    resolution, told_apart = 2.0**-22 * 100, 0
-    for seed in range(40):
-        exact, rounded = decimals(seed, size)
+    resolution, told_apart = 2 * 2.0**-23 * 92.5, 0
+    for seed in range(20):
+        exact, rounded = decimals(seed, size, places)
         assert stats.rank_biserial(rounded, resolution) == pytest.approx(stats.rank_biserial(exact))
         name, p = stats.paired_test(exact)
         assert stats.paired_test(rounded, resolution) == (name, pytest.approx(p, rel=1e-12))
         told_apart += stats.paired_test(rounded)[1] != pytest.approx(p, rel=1e-6)
-    assert told_apart > 10
+    assert told_apart > 5
+
+
+def test_means_of_three_runs_lie_on_a_grid_too():
+    thirds = np.array([1, 2, -4, 5, 0, 2, 3, -1, 7, 4, 4, -2]) / 75
+    rounded = np.float32(72.34) + thirds.astype(np.float32) - np.float32(72.34)
+    assert stats.sign_flip_test(rounded, 2e-5) == stats.sign_flip_test(np.round(75 * thirds))
+
+
+def test_differences_on_no_grid_are_taken_as_they_are():
+    differences = np.random.default_rng(0).normal(0.01, 0.03, 14)
+    assert stats.sign_flip_test(differences, 1e-7) == pytest.approx(stats.sign_flip_test(differences), abs=1e-3)
 
 
 def test_a_group_of_ties_is_no_wider_than_the_resolution():

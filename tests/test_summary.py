@@ -223,14 +223,29 @@ def test_tables_by_task_and_their_units():
         assert list(found["results"][0]["queries_to"]) == counted
 
 
-def test_without_a_unit_the_optimum_is_what_rounding_leaves():
-    """Figures near 1,000 have float32's last place at 6e-5; near .001 at 1e-10."""
-    for size, at in ((1000.0, 2 / 3), (0.001, 1 / 3)):
-        table = rows("a", [[0.0], [1e-4], [0.01 * size]])
-        place = table.schema.get_field_index("validation")
-        table = table.set_column(place, "validation", pa.array([size] * 3, pa.float32()))
-        (row,) = summarized(table, methods=["a"], unit="")["results"]
-        assert row["share_at_optimum"] == row["queries_to"]["0"]["share"] == pytest.approx(at, rel=1e-5)
+def test_without_a_unit_the_optimum_is_no_regret_at_all():
+    """The best figure is one of the table's, so its regret is exactly 0."""
+    (row,) = summarized(rows("a", [[0.0], [1e-4], [2.0]]), methods=["a"], unit="")["results"]
+    assert row["share_at_optimum"] == row["queries_to"]["0"]["share"] == pytest.approx(1 / 3, rel=1e-5)
+
+
+@pytest.mark.parametrize("size", [1e2, 1e6])
+def test_a_query_that_is_no_incumbent_changes_no_test(size):
+    """A diverged network among the queries; the incumbents stay, and so do differences and p."""
+    compare = Comparison(references=("b",), at=(2,))
+    wanted = None
+    for outlier in (0.0, -size):
+        pair = [
+            rows(name, [[0.03 + shift + 0.001 * i] * 3 for i in range(12)]) for name, shift in (("a", 0), ("b", 0.03))
+        ]
+        place = pair[0].schema.get_field_index("validation")
+        values = pair[0]["validation"].to_pylist()
+        values[2] += outlier
+        pair[0] = pair[0].set_column(place, "validation", pa.array(values, pa.float32()))
+        found = summarized(*pair, methods=["a", "b"], compare=compare, unit="nats")
+        wanted = wanted or found["tests"]
+        assert found["tests"] == wanted
+    assert wanted[0]["p"] == pytest.approx(2 / 4096, rel=1e-5)
 
 
 def test_numbers_of_queries_beyond_the_budget_are_the_budget():

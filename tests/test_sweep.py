@@ -312,14 +312,14 @@ def test_a_folder_in_a_files_place_is_named(copied, name):
         ({"methods": ()}, "needs methods and tasks"),
         ({"methods": SWEEP.methods[:1] * 2}, "two methods are called 'one'"),
         ({"methods": (Entry("../x", RandomSearch()),)}, r"method name '\.\./x': lower-case letters"),
-        ({"methods": (Entry("x" * 81, RandomSearch()),)}, "method name 'x+.*80 at most"),
+        ({"methods": (Entry("x" * 71, RandomSearch()),)}, "method name 'x+.*70 at most"),
         ({"methods": {"x": RandomSearch()}}, r"methods: a dict where a tuple of Entry\(name, settings\) is needed"),
         ({"methods": (RandomSearch(),)}, "methods: a RandomSearch where a tuple of Entry"),
         ({"methods": (Entry("one", RandomSearch(), seeds="2"),)}, "method one: seeds '2'; a whole number"),
         ({"tasks": SWEEP.tasks[0]}, "tasks: a MadeUpTable where a tuple"),
         ({"tasks": (3,)}, "tasks: a int where a tuple"),
         ({"tasks": (toy_sweep.MadeUpTable(signal=5),)}, "task 'first' with signal 5: both are texts"),
-        ({"tasks": (toy_sweep.MadeUpTable("t" * 81),)}, r"80 characters at most; a table can be given a name, Table\("),
+        ({"tasks": (toy_sweep.MadeUpTable("t" * 71),)}, r"70 characters at most; a table can be given a name, Table\("),
         ({"tasks": SWEEP.tasks[:1] * 2}, "task 'first' with signal 'value' stands in the sweep twice"),
         (
             {"tasks": (toy_sweep.MadeUpTable("a b"), toy_sweep.MadeUpTable("a:b"))},
@@ -354,6 +354,15 @@ def test_comparisons_that_no_result_could_answer_are_refused(change, message):
     check_comparison(Comparison(at=(1, 5)), methods)  # the default references need not be there
     with pytest.raises(ValueError, match=message):
         check_comparison(Comparison(**change), methods)
+
+
+def test_the_longest_names_are_names_of_files(tmp_path):
+    method, task = Entry("m" * 70, SWEEP.methods[0].method), toy_sweep.MadeUpTable("t" * 70, "s" * 70)
+    assert (
+        run(tmp_path, dataclasses.replace(ONE, methods=(method,), tasks=(task,), seeds=2, compare=Comparison(()))).done
+        == 1
+    )
+    assert len(f"{'x' * 212}-4294967294-4294967295.parquet.tmp") <= 255
 
 
 def test_methods_by_name():

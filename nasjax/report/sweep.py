@@ -160,11 +160,11 @@ def panels(outcome: Outcome, groups: Mapping[Group, Searches]) -> dict[tuple[Pla
 
 
 def _near_zero(unit: str, shown: Sequence[Searches]) -> float:
-    """The regret below which an axis may be linear: the least that queries are counted to, or a thousandth of the largest."""
+    """The regret below which an axis may be linear: the least that is counted to, or a thousandth of the worst median."""
     if unit in summary.THRESHOLDS:
         return summary.THRESHOLDS[unit][0]
-    largest = max(np.nan_to_num(group.regret).max(initial=0) for group in shown)
-    return max(float(largest) / 1000, 1e-9)
+    worst = max(np.median(np.nan_to_num(group.regret), axis=0).max(initial=0) for group in shown)
+    return max(float(worst) / 1000, 1e-9)
 
 
 def pictures(shown: Mapping[tuple[Place, str], Panel]) -> dict[str, str]:
@@ -286,7 +286,7 @@ def _optima(outcome: Outcome) -> str:
     """What counts as the optimum in each unit that occurs."""
     units = dict.fromkeys(source.unit for source in outcome.sources.values())
     known = [f"at most {summary.OPTIMUM[unit]:g} {unit}" for unit in units if unit in summary.OPTIMUM]
-    return " or ".join([*known, *(["0 up to rounding"] if len(known) < len(units) else [])])
+    return " or ".join([*known, *(["0"] if len(known) < len(units) else [])])
 
 
 def _about(config: Mapping[str, Any]) -> str:

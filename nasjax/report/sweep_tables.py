@@ -153,6 +153,8 @@ def _markdown_table(outcome: Outcome, place: Place, queries: int, rows: Sequence
         if reference is not None:
             cells.append("reference" if row.method == reference else _against(against.get(row.method)))
         lines.append(_line(cells))
+    short = [f"{_cell(row.method)} {fixed(row.unique, 2)}" for row in rows if row.unique < queries]
+    lines += ["", f"Unique queries, where they are fewer: {', '.join(short)} on average."] if short else []
     return "\n".join(lines)
 
 

@@ -26,6 +26,8 @@ from nasjax.tables.signals import Exact, Name, Noise, Signal, offered, read_colu
 
 _ENDING = re.compile(r"(?<=.)\.(csv|parquet|npz|txt|txt\.gz)$", re.IGNORECASE)
 
+_NO_ACCURACY = {"seconds", "time", "latency", "energy", "params", "flops", "memory", "loss", "error"}
+
 SIZES = ("params", "flops")
 """Columns that `describe` knows, where the table has them."""
 
@@ -292,13 +294,14 @@ def _chosen(table: Columns, settings: Table) -> _Chosen:
 
 def _unit(table: Columns, signal: Signal) -> str:
     """The unit of a signal; "" where that is not known. Of accuracies the table says it, or where it does not, their size."""
-    if signal.name.metric.endswith("_ce"):
+    words = signal.name.metric.lower().replace("-", "_").split("_")
+    if words[-1] == "ce":
         return "nats"
-    if "acc" not in signal.name.metric.split("_"):
+    if _NO_ACCURACY & set(words):
         return ""
     largest = np.abs(signal.mean.values[signal.mean.there]).max(initial=0)
-    by_size = "fraction" if largest <= 1 else "percent" if largest <= 100 else ""
-    return table.facts.unit or by_size
+    by_size = "fraction" if largest < 1.001 else "percent" if largest < 100.1 else ""
+    return table.facts.unit or (by_size if any(word.startswith(("acc", "top")) for word in words) else "")
 
 
 def _only_test(table: Columns, task: str) -> str:

@@ -5,7 +5,7 @@ import io
 import json
 import pathlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import IO, Any
 
 import numpy as np
@@ -36,13 +36,10 @@ def read_csv(path: pathlib.Path, name: str) -> Columns:
     """
     with blamed(path), regular(path) as file:
         text = _decoded(limited(file, TEXT_BYTES, "content"))
-        rows = csv.reader(io.StringIO(text, newline=""), strict=True, skipinitialspace=True)
-        try:
-            header = [field.strip() for field in next(filter(_filled, rows), [])]
-            _check_header(header)
-            lines, fields = _fields(rows, len(header))
-        except csv.Error as error:
-            raise ValueError(f"line 1: {error}") from error
+        records = _records(csv.reader(io.StringIO(text, newline=""), strict=True, skipinitialspace=True))
+        header = [field.strip() for field in next(records, (0, []))[1]]
+        _check_header(header)
+        lines, fields = _fields(records, len(header))
         key = ARCH if ARCH in header else HASH
         texts = dict(zip(header, fields, strict=True))
         archs = texts.pop(key)
@@ -125,9 +122,19 @@ def _names(content: Any) -> set[str]:
     return set(content)
 
 
-def _filled(row: list[str]) -> bool:
-    """Whether a line is no blank one."""
-    return bool(row) and row != [""]
+def _records(rows: Any) -> Iterator[tuple[int, list[str]]]:
+    """The records of a text file that are no blank lines, each with the number of its last line."""
+    while True:
+        first = rows.line_num + 1
+        try:
+            row = next(rows, None)
+        except csv.Error as error:
+            hint = "; a double quote is opened and not closed" if "end of data" in str(error) else ""
+            raise ValueError(f"line {first}: {error}{hint}") from error
+        if row is None:
+            return
+        if row and row != [""]:
+            yield rows.line_num, row
 
 
 def _decoded(data: bytes) -> str:
@@ -151,27 +158,17 @@ def _check_header(header: list[str]) -> None:
         raise ValueError(f"no column {ARCH!r}; there are {', '.join(header)[:200] or 'none'}{only}")
 
 
-def _fields(rows: Any, width: int) -> tuple[list[int], list[list[str]]]:
+def _fields(records: Iterator[tuple[int, list[str]]], width: int) -> tuple[list[int], list[list[str]]]:
     """The line of each row, and the fields column by column."""
     lines: list[int] = []
     fields: list[list[str]] = [[] for _ in range(width)]
-    while True:
-        first = rows.line_num + 1
-        try:
-            row = next(rows, None)
-        except csv.Error as error:
-            hint = "; a double quote is opened and not closed" if "end of data" in str(error) else ""
-            raise ValueError(f"line {first}: {error}{hint}") from error
-        if row is None:
-            break
-        if not _filled(row):
-            continue
+    for line, row in records:
         if len(row) != width:
             hint = "; an architecture with commas stands in double quotes" if len(row) > width else ""
-            raise ValueError(f"line {rows.line_num}: {len(row)} fields, the first line has {width}{hint}")
+            raise ValueError(f"line {line}: {len(row)} fields, the first line has {width}{hint}")
         if len(lines) == ROWS:
             raise ValueError(f"more than {ROWS:,} rows")
-        lines.append(rows.line_num)
+        lines.append(line)
         for texts, text in zip(fields, row, strict=True):
             texts.append(text.strip())
     if not lines:

@@ -28,6 +28,12 @@ def test_markdown_by_hand():
     )
 
 
+def test_searches_that_ended_early_show_beside_their_figures():
+    said = "\n\nUnique queries, where they are fewer: b 98.75 on average.\n"
+    assert markdown(make_summary([row("a"), row("b", unique_queries=98.75)], [])).endswith(said)
+    assert "fewer" not in markdown(make_summary([row("a"), row("b", unique_queries=None)], []))
+
+
 @pytest.mark.parametrize(
     ("changes", "verdict"),
     [

@@ -14,7 +14,9 @@ from nasjax.spaces.enas import Enas
 from nasjax.spaces.nasbench101 import NasBench101
 from nasjax.spaces.nasbench201 import NasBench201
 from nasjax.spaces.toy import Toy
-from nasjax.tables import Table, TableEvaluator, lookup, opening, searchable
+from nasjax.tables import Table, TableEvaluator, lookup, opening, searchable, writing
+from nasjax.tables.architectures import Specs
+from nasjax.tables.columns import Columns, Facts, given
 from nasjax.tables.evaluator import About
 
 TASKS = ("cifar10", "cifar100", "ImageNet16-120")
@@ -309,9 +311,12 @@ def test_places_without_figures_are_no_rows(tmp_path, evaluate):
         ("val_acc", (0.9, 1.0), "fraction"),
         ("val_acc@12", (9, 100), "percent"),
         ("neg_val_acc", (-90, -3), "percent"),
+        ("top1", (9, 100.0001), "percent"),
+        ("Valid-Accuracy@3", (0.5, 1.00001), "fraction"),
         ("val_acc", (9, 101), ""),
         ("neg_seconds", (0.1, 0.2), ""),
-        ("accidents", (0.1, 0.2), ""),
+        ("acc_loss", (0.1, 0.2), ""),
+        ("score", (0.1, 0.2), ""),
         ("neg_val_ce", (-0.1, -0.2), "nats"),
     ],
 )
@@ -319,6 +324,15 @@ def test_the_unit_is_the_signals(tmp_path, signal, figures, unit):
     """Where the file says none, as a CSV cannot, the size of accuracies does; other figures have none that is known."""
     path = tmp_path / "t.csv"
     path.write_text(f"arch,{signal}\n{CELLS[0]},{figures[0]}\n{CELLS[1]},{figures[1]}\n")
+    assert build(str(path), signal=signal).source["unit"] == unit
+
+
+@pytest.mark.parametrize(("signal", "unit"), [("score", "fraction"), ("neg_seconds", ""), ("val_ce", "nats")])
+def test_a_declared_unit_is_that_of_accuracies(tmp_path, signal, unit):
+    """Under whatever name, but not of what is none by its name."""
+    path, name = tmp_path / "t.parquet", signal.removeprefix("neg_")
+    table = Columns("t", "", Specs(tuple(CELLS[:2])), {name: given([9.0, 8.0])}, Facts(unit="fraction"))
+    writing.write_table(table, path)
     assert build(str(path), signal=signal).source["unit"] == unit
 
 

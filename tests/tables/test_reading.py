@@ -89,6 +89,7 @@ BAD_CSV = {
     "too few": (f"{HEADER}{CELLS[0]},1\n\n{CELLS[1]}\n", "line 4: 1 fields, the first line has 2"),
     "no architecture": (f"{HEADER}{CELLS[0]},1\n ,2\n", "line 3: no architecture"),
     "open quote": (f'{HEADER}{CELLS[0]},1\n"{CELLS[1]},2\n', "line 3: unexpected end of data; a double quote"),
+    "open quote in the first line": ('\n\n"arch,val_acc\nx,1\n', "line 3: unexpected end of data; a double quote"),
     "open quote long before the end": (f'{HEADER}"{CELLS[0]},1\n{CELLS[1]},2\n{CELLS[2]},3\n', "line 2: unexpected"),
     "utf-16": (HEADER.encode("utf-16"), "line 1: UTF-16; save it as UTF-8"),
     "latin-1": (HEADER.encode() + b"x,1\n\xe9,2\n", "line 3: a byte 0xe9 that is no UTF-8"),

@@ -1,12 +1,13 @@
 """Sweeps of tables: which file the results stand on, what a person is told of it, and by which names they go."""
 
+import hashlib
 import json
 
 import jax
 import numpy as np
 import pytest
 
-from nasjax import rundir
+from nasjax import results, rundir
 from nasjax.methods.random_search import RandomSearch
 from nasjax.report.sweep import write_report
 from nasjax.search import Budget, Search, run_search
@@ -43,6 +44,40 @@ def test_a_table_that_has_changed_is_refused_before_anything_runs(tmp_path):
     csv(path)
     grown = run_sweep(sweep(table, seeds=4), "mine", folder)
     assert (first.done, grown.done) == (1, 1)
+
+
+@pytest.mark.parametrize("unit", [None, "", "fraction"])
+def test_what_figures_are_called_is_none_of_them(tmp_path, unit):
+    """Chunks of early versions, whose digest had a unit in it, now another one; and without what is no setting."""
+    folder, table = tmp_path / "run", Table(csv(tmp_path / "t.csv"), "t", "val_acc")
+    run_sweep(sweep(table), "mine", folder)
+    (chunk,) = (folder / CHUNKS).iterdir()
+    rows, about = results.unpack(chunk.read_bytes())
+    if unit is not None:
+        evaluator = table.build(SPACE)
+        assert evaluator.source["unit"] == "percent"
+        content = json.dumps([evaluator.source | {"unit": unit}, evaluator.best(SPACE)], sort_keys=True)
+        about["table"] = hashlib.sha256(content.encode()).hexdigest()
+    del about["refills"]
+    chunk.write_bytes(results.pack(rows, about))
+    assert run_sweep(sweep(table, seeds=3), "mine", folder, on_note=pytest.fail).done == 1
+
+
+def test_chunks_that_may_hold_short_searches_are_told(tmp_path):
+    folder = tmp_path / "run"
+    path = tmp_path / "enas.csv"
+    path.write_text("arch,val_acc\n" + "".join(f'"[[{a}], [{b}, 0]]",{a + b}\n' for a in range(6) for b in range(6)))
+    settings = Sweep(Enas(2), sweep().methods, (Table(str(path), "t", "val_acc"),), Budget(5), 2, Comparison(()))
+    run_sweep(settings, "mine", folder)
+    (chunk,) = (folder / CHUNKS).iterdir()
+    rows, about = results.unpack(chunk.read_bytes())
+    notes = []
+    run_sweep(settings, "mine", folder, on_note=notes.append)
+    assert not any("early nasjax" in note for note in notes)
+    del about["refills"]
+    chunk.write_bytes(results.pack(rows, about))
+    run_sweep(settings, "mine", folder, on_note=notes.append)
+    assert f"{folder}: 1 chunks are of an early nasjax" in notes[-1]
 
 
 def test_a_search_does_not_go_on_with_other_figures(tmp_path):
