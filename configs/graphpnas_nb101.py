@@ -6,8 +6,8 @@ control `cem`. Told the modelled validation accuracy of one run, and of the mean
 The official test accuracies are not in this table: all figures are those of a *modelled table*, and say so. All three explore
 with that explorer, so this `cem` is not quite that of `nb101_controls`.
 
-Expected: 25 CPU-seconds a search of GraphPNAS, 10 of `elite`. Not run to its end yet. NASJAX_DATA names the folder with
-nasbench101.npz.
+Expected: 20 CPU-seconds a search of GraphPNAS, 9 of `elite`, an hour of one core in all. Figures: docs/nasbench101_graphpnas.md.
+NASJAX_DATA names the folder with nasbench101.npz.
 """
 
 from nasjax.configs import nb101_controls

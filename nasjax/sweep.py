@@ -31,7 +31,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute
 
-from nasjax import files, history, interrupts, machine, resolved, results, rundir, seeds, summary
+from nasjax import files, interrupts, machine, resolved, results, rundir, seeds, summary
 from nasjax.base import Enumerable, Space
 from nasjax.record import FORMAT
 from nasjax.results import Best, Labels
@@ -42,6 +42,7 @@ __all__ = ["Entry", "Sweep", "SweepProgress", "SweepResult", "SweptEvaluator", "
 PLAN, RESULTS, SUMMARY, CHUNKS = "plan.json", "results.parquet", "summary.json", "chunks"
 
 _CHUNK_LIMIT = 1 << 31
+_LAW = "2"  # what of a search is no setting; without one: a batch could stay short in a space that is not enumerable
 
 
 class SweepProgress(NamedTuple):
@@ -289,7 +290,7 @@ class _Runner:
                 raise rundir.RunDirError(
                     f"{path} stands on other figures than {file} has now; put that file back, or move {self.folder} away"
                 )
-            early += about.get("refills") is None and not isinstance(self.sweep.space, Enumerable)
+            early += about.get("law") is None and not isinstance(self.sweep.space, Enumerable)
         # An enumerable space was always drawn from to its last architecture.
         said = "are of an early nasjax, whose searches here may have ended short of their queries"
         return [f"{self.folder}: {early:,} chunks {said}; moved away, they are computed anew"] if early else []
@@ -317,8 +318,12 @@ class _Runner:
         labels = Labels(chunk.entry.name, space.name, chunk.task.task, chunk.task.signal)
         batch = chunk.entry.method.build(space, self.sweep.budget.evaluations).batch
         table = results.rows(space, trace, wanted, batch, labels, Best(**evaluator.best(space)))
-        about = {"sweep": self.hash, "table": self._figures(chunk.task)[0], "digest": results.digest(table)}
-        about["refills"] = str(history.ROUNDS)  # what of a search's law is no setting
+        about = {
+            "sweep": self.hash,
+            "table": self._figures(chunk.task)[0],
+            "digest": results.digest(table),
+            "law": _LAW,
+        }
         files.write(self.folder / CHUNKS / chunk.file, results.pack(table, about))
 
     def _conclude(self, whole: pa.Table, chosen: Sequence[Entry], name: str) -> dict[str, Any]:

@@ -58,7 +58,7 @@ def test_what_figures_are_called_is_none_of_them(tmp_path, unit):
         assert evaluator.source["unit"] == "percent"
         content = json.dumps([evaluator.source | {"unit": unit}, evaluator.best(SPACE)], sort_keys=True)
         about["table"] = hashlib.sha256(content.encode()).hexdigest()
-    del about["refills"]
+    del about["law"]
     chunk.write_bytes(results.pack(rows, about))
     assert run_sweep(sweep(table, seeds=3), "mine", folder, on_note=pytest.fail).done == 1
 
@@ -74,7 +74,7 @@ def test_chunks_that_may_hold_short_searches_are_told(tmp_path):
     notes = []
     run_sweep(settings, "mine", folder, on_note=notes.append)
     assert not any("early nasjax" in note for note in notes)
-    del about["refills"]
+    del about["law"]
     chunk.write_bytes(results.pack(rows, about))
     run_sweep(settings, "mine", folder, on_note=notes.append)
     assert f"{folder}: 1 chunks are of an early nasjax" in notes[-1]
