@@ -247,8 +247,7 @@ def _append(
 def _refill(space: Space, history: History, rows: _Rows, wanted: Array, refills: int, key: Key) -> _Rows:
     """The rows with unseen draws of the prior appended, while some are missing.
 
-    A loop, if of one round: under `vmap` the draws are made only where some search needs them, where a `cond` would
-    make them always.
+    A loop even where one round is all: under `vmap` draws are made only where some search needs them, with a `cond` always.
     """
     most = 1 if isinstance(space, Enumerable) else ROUNDS
 

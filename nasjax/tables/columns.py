@@ -24,7 +24,7 @@ ROWS = 2_000_000
 """Rows that a table may have; NAS-Bench-101 has 423,624."""
 
 LARGEST = float(np.finfo(np.float32).max)
-"""Figures are float32 on the device and in the files that are written."""
+"""Figures are float32 on the device; in the files that are written, those that are no whole numbers."""
 
 UNITS = ("", "percent", "fraction")
 """Of accuracies."""
