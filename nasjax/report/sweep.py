@@ -236,6 +236,8 @@ def _header(name: str, outcome: Outcome) -> str:
     rows = [("table", file if len(places) == 1 else f"{file}: {'; '.join(which)}") for file, which in places.items()]
     notes = dict.fromkeys(note for source in outcome.sources.values() for note in source.notes)
     rows += [("note", markup.text(note, 300)) for note in itertools.islice(notes, _MOST_NOTES)]
+    if len(notes) > _MOST_NOTES:
+        rows.append(("notes", f"{len(notes) - _MOST_NOTES:,} more, in {SUMMARY}"))
     return (
         f'<p class="quiet name">nasjax sweep {markup.text(name, 200)}</p>\n'
         f"<h1>{num} method{'s' * (num != 1)} on {what}</h1>\n"

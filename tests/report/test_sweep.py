@@ -225,6 +225,18 @@ def test_searches_that_ended_early_and_other_seeds(tmp_path):
     assert ends[0] < ends[1] == ends[2]
 
 
+def test_notes_beyond_those_shown_are_counted(tmp_path):
+    folder = tmp_path / "sweep"
+    make_sweep(folder, METHODS)
+    said = json.loads((folder / "summary.json").read_text())
+    said["config"]["tables"][0]["notes"] = [f"note {number}" for number in range(23)]
+    (folder / "summary.json").write_text(json.dumps(said))
+    page = read(folder)
+    assert "note 19" in page.text
+    assert "note 20" not in page.text
+    assert "3 more, in summary.json" in page.text
+
+
 # The command
 
 
