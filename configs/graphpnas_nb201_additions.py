@@ -4,7 +4,7 @@ NAS-Bench-201, CIFAR-100, the protocol of `graphpnas_nb201_cifar100` (100 querie
 each form is tested against the paper's. Leaving one switch out of the improved form: `graphpnas_nb201_ablation`.
 
 Expected: 3 CPU-hours, half a CPU-minute a search where the refits stay as they are; stopped and started again, it goes on
-(--methods paper,screen,… for some). Not run to its end yet. NASJAX_DATA names the folder with nasbench201.npz.
+(--methods paper,screen,… for some). Figures: docs/nasbench201_graphpnas.md. NASJAX_DATA names the folder with nasbench201.npz.
 """
 
 import dataclasses
