@@ -5,9 +5,9 @@
 A folder of `nasjax table build digits_table`, finished or not (what has been trained is a uniform sample of the cells), or the
 table that came of it. Prints, as Markdown, over live cells: percentiles; share of cells at the best value; Spearman's rank
 correlation with the mean CIFAR-10 test accuracy after 200 epochs, of minus the validation cross-entropy, of the validation
-accuracy, and of the parameter count alone; with two seeds or more, Spearman between seeds, and what Spearman-Brown makes of
-it for their mean. Brackets: 95 % bootstrap intervals over cells, 2,000 resamples. NASJAX_DATA names the folder with
-nasbench201.npz.
+accuracy, and of the parameter count alone, and by how much the first exceeds the last; with two seeds or more, Spearman between
+seeds, and what Spearman-Brown makes of it for their mean. Brackets: 95 % bootstrap intervals over cells, 2,000 resamples.
+NASJAX_DATA names the folder with nasbench201.npz.
 """
 
 import argparse
@@ -46,15 +46,29 @@ def read(source: pathlib.Path) -> Columns:
     )
 
 
-def spearman(a: np.ndarray, b: np.ndarray) -> str:
-    """Returns the rank correlation over the last axis with its interval."""
-    found = scipy.stats.spearmanr(a, b).statistic
+def resampled(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Returns float[RESAMPLES], rank correlations of resampled cells, the same ones for any a and b: two of them pair."""
     rows = np.random.default_rng(0).integers(0, a.size, (RESAMPLES, a.size))
     ranks = [scipy.stats.rankdata(column[rows], axis=1) for column in (a, b)]
     centred = [rank - rank.mean(1, keepdims=True) for rank in ranks]
-    resampled = (centred[0] * centred[1]).sum(1) / np.sqrt((centred[0] ** 2).sum(1) * (centred[1] ** 2).sum(1))
-    low, high = np.percentile(resampled, [2.5, 97.5])
+    found: np.ndarray = (centred[0] * centred[1]).sum(1)
+    return found / np.sqrt((centred[0] ** 2).sum(1) * (centred[1] ** 2).sum(1))
+
+
+def interval(found: float, values: np.ndarray) -> str:
+    low, high = np.percentile(values, [2.5, 97.5])
     return f"{found:.3f} [{low:.3f}, {high:.3f}]"
+
+
+def spearman(a: np.ndarray, b: np.ndarray) -> str:
+    """Returns the rank correlation with its interval."""
+    return interval(scipy.stats.spearmanr(a, b).statistic, resampled(a, b))
+
+
+def ahead(a: np.ndarray, b: np.ndarray, target: np.ndarray) -> str:
+    """Returns by how much more a is correlated with the target than b is, with its interval over the same cells."""
+    found = scipy.stats.spearmanr(a, target).statistic - scipy.stats.spearmanr(b, target).statistic
+    return interval(found, resampled(a, target) - resampled(b, target))
 
 
 def percentiles(values: np.ndarray) -> str:
@@ -92,7 +106,11 @@ def main() -> None:
             print(f"| cells at the best {name} | {(values == values.max()).sum()} of {values.size:,} |")
     print(f"| Spearman with CIFAR-10, minus cross-entropy, mean of seeds | {spearman(signal.mean(0), cifar10)} |")
     print(f"| the same, accuracy | {spearman(accuracy.mean(0), cifar10)} |")
-    print(f"| the same, parameter count alone | {spearman(params.astype(float), cifar10)} |")
+    counts = params.astype(float)
+    print(f"| the same, parameter count alone | {spearman(counts, cifar10)} |")
+    for number, ce in enumerate(signal):
+        print(f"| minus cross-entropy of seed {number}, less the count's | {ahead(ce, counts, cifar10)} |")
+    print(f"| minus cross-entropy, mean of seeds, less the count's | {ahead(signal.mean(0), counts, cifar10)} |")
     pairs = list(itertools.combinations(range(len(signal)), 2))
     for a, b in pairs:
         print(f"| Spearman between seeds {a} and {b}, minus cross-entropy | {spearman(signal[a], signal[b])} |")

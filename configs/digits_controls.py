@@ -4,7 +4,7 @@
 networks (`configs/digits_table.py`). GraphPNAS in its improved form, as it stands in `graphpnas_nb201_improved`: nothing was
 set on this table.
 
-Expected: 3 CPU-seconds a seed, nearly all of them GraphPNAS's. Figures: docs/digits_table.md.
+Expected: 2 CPU-seconds a seed, nearly all of them GraphPNAS's. Figures: docs/digits_table.md.
 """
 
 from nasjax.configs.graphpnas_nb201_improved import IMPROVED, OPERATIONS
