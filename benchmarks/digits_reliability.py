@@ -3,11 +3,11 @@
     python benchmarks/digits_reliability.py [FOLDER or TABLE]    default: runs/digits_table
 
 A folder of `nasjax table build digits_table`, finished or not (what has been trained is a uniform sample of the cells), or the
-table that came of it. Prints, as Markdown, over live cells: percentiles; share of cells at the best value; Spearman's rank
+table that came of it. Prints, as Markdown, over live cells: percentiles; number of cells at the best value; Spearman's rank
 correlation with the mean CIFAR-10 test accuracy after 200 epochs, of minus the validation cross-entropy, of the validation
 accuracy, and of the parameter count alone, and by how much the first exceeds the last; with two seeds or more, Spearman between
-seeds, and what Spearman-Brown makes of it for their mean. Brackets: 95 % bootstrap intervals over cells, 2,000 resamples.
-NASJAX_DATA names the folder with nasbench201.npz.
+seeds, what Spearman-Brown makes of it for their mean, and how well the best cells are known. Brackets: 95 % bootstrap intervals
+over cells, 2,000 resamples. NASJAX_DATA names the folder with nasbench201.npz.
 """
 
 import argparse
@@ -26,6 +26,8 @@ from nasjax.train.networks.nasbench201 import Skeleton, counted
 
 REFERENCE, TASK, METRIC = "nasbench201.npz", "cifar10", "test_acc@200"
 RESAMPLES = 2_000
+BEST = 100
+"""Cells that count as the best."""
 
 
 def read(source: pathlib.Path) -> Columns:
@@ -111,13 +113,33 @@ def main() -> None:
     for number, ce in enumerate(signal):
         print(f"| minus cross-entropy of seed {number}, less the count's | {ahead(ce, counts, cifar10)} |")
     print(f"| minus cross-entropy, mean of seeds, less the count's | {ahead(signal.mean(0), counts, cifar10)} |")
+    print(f"| accuracy, mean of seeds, less the count's | {ahead(accuracy.mean(0), counts, cifar10)} |")
     pairs = list(itertools.combinations(range(len(signal)), 2))
     for a, b in pairs:
         print(f"| Spearman between seeds {a} and {b}, minus cross-entropy | {spearman(signal[a], signal[b])} |")
     if pairs:
         r = np.mean([scipy.stats.spearmanr(signal[a], signal[b]).statistic for a, b in pairs])
         n = len(signal)
-        print(f"| of the mean of {n} seeds (Spearman-Brown) | {n * r / (1 + (n - 1) * r):.3f} |")
+        print(
+            f"| expected of the means of {n} seeds and of {n} others (Spearman-Brown) | {n * r / (1 + (n - 1) * r):.3f} |"
+        )
+        best_cells(signal)
+
+
+def best_cells(signal: np.ndarray) -> None:
+    """Prints what the seeds say of the best cells; float[S, N]."""
+    order = np.argsort(-signal.mean(0), kind="stable")
+    places = (signal > signal[:, order[:1]]).sum(1) + 1
+    print(f"| place of the mean's best cell in each seed | {', '.join(map(str, places))} |")
+    leading = signal.mean(0)[order]
+    print(f"| nats from the mean's best cell to its third | {leading[0] - leading[2]:.4f} |")
+    spread = np.sqrt(signal[:, order[:BEST]].var(0, ddof=1).mean())
+    print(f"| deviation between trainings of one cell, the mean's {BEST} best, nats | {spread:.3f} |")
+    for a, b in itertools.combinations(range(len(signal)), 2):
+        for chosen in sorted(set(range(len(signal))) - {a, b}):
+            best = np.argsort(-signal[chosen], kind="stable")[:BEST]
+            among = f"among the {BEST} best of seed {chosen}"
+            print(f"| Spearman between seeds {a} and {b} {among} | {spearman(signal[a, best], signal[b, best])} |")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """GraphPNAS's paper form with one thing changed at a time.    nasjax sweep graphpnas_nb201_additions
 
 NAS-Bench-201, CIFAR-100, the protocol of `graphpnas_nb201_cifar100` (100 queries, one of the 200-epoch runs), 50 paired seeds;
-each form is tested against the paper's. `objective`, `prior_smoothing` and `screen` are the improved form's; leaving one switch out
-of that: `graphpnas_nb201_ablation`.
+each form is tested against the paper's. `objective`, `prior_smoothing` and `screen` are the improved form's; leaving one switch
+out of that: `graphpnas_nb201_ablation`.
 
 Expected: 3 CPU-hours, 20 CPU-seconds a search, 5 with `warm_start`; stopped and started again, it goes on
 (--methods paper,screen,… for some). Figures: docs/nasbench201_graphpnas.md. NASJAX_DATA names the folder with nasbench201.npz.
