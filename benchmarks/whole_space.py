@@ -29,7 +29,12 @@ def rows_of(evaluator: TableEvaluator) -> tuple[jax.Array, jax.Array]:
     archs = evaluator.space.all()
     rows, found = jax.vmap(lambda arch: evaluator.lookup.find(evaluator.space, arch))(archs)
     there = np.flatnonzero(np.asarray(found))
-    return rows[there], jax.vmap(evaluator.space.canonical_key)(archs)[there]
+    rows, keys = np.asarray(rows)[there], np.asarray(jax.vmap(evaluator.space.canonical_key)(archs))[there]
+    # A table that has one spelling of a network gives its figures to the others: they are one row of the table.
+    figures = np.stack([np.asarray(column)[rows].view(np.uint32) for column in (evaluator.signal, evaluator.test)], 1)
+    _, first = np.unique(np.concatenate([keys, figures], 1), axis=0, return_index=True)
+    first.sort()
+    return jnp.asarray(rows[first]), jnp.asarray(keys[first])
 
 
 def worth(evaluator: TableEvaluator, num_seeds: int, best: int) -> tuple[np.ndarray, np.ndarray, float]:
@@ -48,7 +53,7 @@ def worth(evaluator: TableEvaluator, num_seeds: int, best: int) -> tuple[np.ndar
 
         def incumbent(among: jax.Array) -> jax.Array:
             winners = among & (seen == jnp.where(among, seen, -jnp.inf).max())
-            return jnp.where(winners, test, 0).sum() / winners.sum()
+            return jnp.where(winners, test, 0).sum() / winners.sum(dtype=test.dtype)
 
         return incumbent(everything), incumbent(everything & few)
 
