@@ -34,6 +34,12 @@ FORMS = {
         "columns",
         frozenset({"arch", "code", "isomorph", "val200_runs"}),
     ),
+    "nasbench201_zerocost": Form(
+        "nasbench201_zerocost.npz, scores without training of 9,445 of its cells",
+        "nasbench201_zerocost",
+        "columns",
+        frozenset({"arch", "proxies", "scores", "row_of"}),
+    ),
     "nasbench101_npz": Form(
         "nasbench101.npz, all of NAS-Bench-101, test accuracy modelled",
         "nasbench101_npz",

@@ -28,6 +28,7 @@ def test_help(table):
     assert out.startswith("usage: nasjax table inspect FILE\n       nasjax table import FORM SRC DST\n")
     for form in (
         "nasbench201_npz",
+        "nasbench201_zerocost",
         "nasbench101_npz",
         "nasbench101_ec5v",
         "nasbench101_tfrecord",

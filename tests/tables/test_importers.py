@@ -17,7 +17,7 @@ from nasjax.spaces.enas import Enas
 from nasjax.spaces.nasbench101 import NasBench101
 from nasjax.spaces.nasbench201 import NasBench201
 from nasjax.spaces.toy import Toy
-from nasjax.tables import enas_dvae, importing, nats_bench, npz_arrays, opening
+from nasjax.tables import Table, enas_dvae, importing, nats_bench, npz_arrays, opening
 from nasjax.tables.columns import Columns
 from nasjax.train.untrusted import BadFileError
 
@@ -124,6 +124,41 @@ def test_nasbench101_of_five_vertices(published_data):
     assert [
         round(float(small.column(f"{metric}_acc@4", "").values.mean()), 1) for metric in ("train", "val", "test")
     ] == [43.5, 42.9, 42.6]
+
+
+def test_scores_without_training(published_data, nb201):
+    """Rank correlations with the test accuracy of the same strings are the published ones; sizes are those of the other table."""
+    scores = opening.read(published_data / "nasbench201_zerocost.npz", "zerocost")
+    place = {nb201.archs.spec(row): row for row in range(len(nb201))}
+    rows = [place[scores.archs.spec(row)] for row in range(len(scores))]
+    assert len(rows) == 9_445
+    published = {("nwot", "cifar10"): 0.811, ("synflow", "cifar10"): 0.778, ("plain", "ImageNet16-120"): -0.341}
+    for (score, task), expected in published.items():
+        test = nb201.column("test_acc@200", task).values[rows]
+        found = scipy.stats.spearmanr(scores.column(score, task).values, test).statistic
+        assert found == pytest.approx(expected, abs=6e-4)
+    for task in scores.tasks:
+        sizes = (table.column("params", task).values for table in (scores, nb201))
+        np.testing.assert_array_equal(next(sizes), next(sizes)[rows])
+        np.testing.assert_allclose(
+            scores.column("flops", task).values, nb201.column("flops", task).values[rows], rtol=1e-7
+        )
+
+
+def test_a_search_can_be_told_a_score(published_data):
+    """And reports no test figure, as the table has none."""
+    evaluator = Table(str(published_data / "nasbench201_zerocost.npz"), "cifar10").build(NasBench201())
+    assert evaluator.named == ("cifar10", "nwot")
+    assert evaluator.best(NasBench201())["validation"] == pytest.approx(832.3, abs=0.1)
+    assert evaluator.source["unit"] == ""
+
+
+def test_scores_in_another_order_are_refused(published_data, tmp_path):
+    with np.load(published_data / "nasbench201_zerocost.npz") as file:
+        arrays = dict(file)
+    np.savez(tmp_path / "t.npz", **(arrays | {"proxies": arrays["proxies"][::-1]}))
+    with pytest.raises(BadFileError, match="array proxies: 'zen, synflow"):
+        opening.read(tmp_path / "t.npz", "t")
 
 
 # NATS-Bench
