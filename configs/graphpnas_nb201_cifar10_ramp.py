@@ -10,12 +10,12 @@ names the folder with nasbench201.npz.
 import dataclasses
 
 from nasjax.configs import graphpnas_nb201_cifar10
+from nasjax.methods.graphpnas import GraphPNAS
 from nasjax.sweep import Entry, Sweep
 
 
 def config() -> Sweep:
     """Returns the sweep of 30 seeds."""
     paper = graphpnas_nb201_cifar10.config()
-    (entry,) = paper.methods
-    ramp = Entry("graphpnas_ramp", dataclasses.replace(entry.method, epoch_ramp=True))
-    return dataclasses.replace(paper, methods=(ramp,), tasks=paper.tasks[:1])
+    method = GraphPNAS(batch=1, form="dense", explore_iters=30, elite=15, epochs=70, epoch_ramp=True)
+    return dataclasses.replace(paper, methods=(Entry("graphpnas_ramp", method),), tasks=paper.tasks[:1])

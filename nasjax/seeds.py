@@ -20,7 +20,7 @@ from nasjax.base import Array, Evaluator, Method, MethodSettings, Space
 from nasjax.scan import Trace, scan_search
 
 WIDEST = 64
-"""Seeds side by side: a few seeds should not pay for many, and more gain a quarter at most (docs/sweep_speed.md)."""
+"""Seeds side by side: a few seeds should not pay for many, and more gain a quarter at most on CPUs (docs/sweep_speed.md)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +70,7 @@ def program(
     devices: Sequence[jax.Device] | None = None,
     limit: int | None = None,
     width: int | None = None,
+    widest: int | None = None,
 ) -> Seeds:
     """Returns the compiled program of a method's searches.
 
@@ -79,8 +80,9 @@ def program(
       evaluator: a pure one; its structure and shapes count.
       budget: unique queries of each search.
       devices: that share the seeds; all of this process by default.
-      limit: bytes that a device may use: `width` is halved from 64 until the compiled program's own account fits.
+      limit: bytes that a device may use: `width` is halved until the compiled program's own account fits.
       width: given by who knows it, for example from an earlier part of the same sweep; then nothing is tried.
+      widest: what halving begins from; `side_by_side` by default.
 
     Raises:
       ValueError: the evaluator is not pure, or not even one search fits into `limit`.
@@ -90,7 +92,7 @@ def program(
     scan_search(space, method, evaluator, budget)  # refuses here what cannot be traced
     leaves, structure = jax.tree.flatten(evaluator)
     shapes = tuple((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves)
-    tried = width or side_by_side(method, found[0].platform)
+    tried = width or widest or side_by_side(method, found[0].platform)
     while True:
         made = _compiled(cast(Any, space), cast(Any, settings), budget, structure, shapes, found, tried)
         if width or limit is None or made.bytes <= limit:

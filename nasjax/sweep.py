@@ -172,7 +172,7 @@ def run_sweep(
 def _fixed(sweep: Sweep) -> resolved.Plain:
     """The config without what may differ between two calls that share a directory: a search depends on none of it."""
     methods = tuple(dataclasses.replace(entry, seeds=0) for entry in sweep.methods)
-    free = {"seeds", "compare", "memory"}
+    free = {"seeds", "compare", "memory"} | ({"width"} if not sweep.width else set())  # runs of before had no width
     fields = [field.name for field in dataclasses.fields(sweep) if field.name not in free]
     same = dataclasses.replace(sweep, methods=methods)
     return {name: resolved.plain(getattr(same, name), f"config.{name}") for name in fields}
@@ -232,14 +232,13 @@ def _plan(sweep: Sweep, chosen: Sequence[Entry], folder: pathlib.Path) -> tuple[
 def _chunk_size(sweep: Sweep, entry: Entry) -> int:
     """Seeds a file. Those that train a model take seconds to a minute each, all of which a kill would cost again."""
     method = entry.method.build(sweep.space, sweep.budget.evaluations)
-    if sweep.chunk or not method.learned:
-        return sweep.chunk or 1024
     devices = jax.local_devices()
-    return len(devices) * max(4, seeds.side_by_side(method, devices[0].platform))  # no program runs half empty
+    width = sweep.width or seeds.side_by_side(method, devices[0].platform)
+    return sweep.chunk or max(4 * len(devices) if method.learned else 1024, len(devices) * width)  # not half empty
 
 
-def _is_width(width: object) -> bool:
-    return type(width) is int and 1 <= width <= seeds.WIDEST
+def _is_width(width: object, widest: int) -> bool:
+    return type(width) is int and 1 <= width <= widest
 
 
 def _unusable(path: pathlib.Path, trouble: str) -> rundir.RunDirError:
@@ -344,12 +343,15 @@ class _Runner:
         path, stem = self.folder / PLAN, chunk.stem
         plan = rundir.read_json(path) if os.path.lexists(path) else {"format": FORMAT, "widths": {}}
         widths = plan.get("widths")
-        if not isinstance(widths, dict) or not all(_is_width(width) for width in widths.values()):
+        widest = self.sweep.width or seeds.WIDEST
+        if not isinstance(widths, dict) or not all(_is_width(width, widest) for width in widths.values()):
             raise rundir.RunDirError(f"{path}: its widths are none; move it away and run again")
         width = widths.get(stem)
         limit = self.sweep.memory or machine.usable_memory()
         budget = self.sweep.budget.evaluations
-        program = seeds.program(space, chunk.entry.method, evaluator, budget, limit=limit, width=width)
+        program = seeds.program(
+            space, chunk.entry.method, evaluator, budget, limit=limit, width=width, widest=self.sweep.width or None
+        )
         if width is None:
             widths[stem] = program.width
             files.write(path, json.dumps(plan, indent=1).encode() + b"\n")

@@ -10,9 +10,9 @@ from nasjax.options import HelpShown, UsageError
 from nasjax.startup import prepare_jax, start_devices
 
 if TYPE_CHECKING:
-    from nasjax.sweep import Sweep, SweepProgress, SweepResult
+    from nasjax.sweep import Sweep, SweepProgress, SweepResult, TaskSettings
 
-USAGE = "sweep CONFIG [--seeds N] [--methods a,b] [--run NAME] [--unique published] …"
+USAGE = "sweep CONFIG [--seeds N] [--methods a,b] [--table FILE] [--signals a,b] [--run NAME] …"
 
 _AS_CONFIG = "CONFIG"  # stands in the help for what it is replaced by
 
@@ -37,6 +37,9 @@ class _Options:
       seeds: searches of each method on each task.
       methods: names of the methods to run, with commas; all where empty.
       budget: of each search.
+      table: file in place of those of the config's tasks, for example one with official figures.
+      signals: what searches are told, with commas, in place of the config's.
+      width: seeds side by side in a device's program; 0 = 64, on CPUs 1 for methods that train a model.
       unique: what a new query is: another "key", or on NAS-Bench-201 another "published" string; or as the config says.
     """
 
@@ -44,6 +47,9 @@ class _Options:
     seeds: int
     methods: str
     budget: _Budget
+    table: str = ""
+    signals: str = ""
+    width: int = 0
     unique: uniqueness.Unique = "config"
 
 
@@ -68,7 +74,7 @@ def run(arguments: list[str]) -> None:
     config = config_files.load(arguments[0], "sweep")
     sweep: Sweep = config.value
     check(sweep)
-    default = _Options(_AS_CONFIG, sweep.seeds, "", _Budget(sweep.budget.evaluations))
+    default = _Options(_AS_CONFIG, sweep.seeds, "", _Budget(sweep.budget.evaluations), width=sweep.width)
     program = f"nasjax sweep {terminal.printable(arguments[0])}"
     about = f"{config.description}\n\nMethods: {', '.join(entry.name for entry in sweep.methods)}."
     (how,) = options.parse([default], arguments[1:], program, about)
@@ -78,11 +84,34 @@ def run(arguments: list[str]) -> None:
     folder = rundir.run_folder(config.name if how.run == _AS_CONFIG else how.run)
     budget = dataclasses.replace(sweep.budget, evaluations=how.budget.evaluations)
     space = uniqueness.applied(sweep.space, how.unique)
-    sweep = dataclasses.replace(sweep, space=space, seeds=how.seeds, budget=budget)
-    methods = [name.strip() for name in how.methods.split(",") if name.strip()]
-    if how.methods and not methods:
-        raise UsageError(f"option --methods: {how.methods!r} names none")
+    tasks = _tasks(sweep, how.table, _names("signals", how.signals))
+    sweep = dataclasses.replace(sweep, space=space, seeds=how.seeds, budget=budget, tasks=tasks, width=how.width)
+    methods = _names("methods", how.methods)
     _run(sweep, config.name, folder, methods)
+
+
+def _names(option: str, text: str) -> list[str]:
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if text and not names:
+        raise UsageError(f"option --{option}: {text!r} names none")
+    return names
+
+
+def _tasks(sweep: "Sweep", file: str, signals: list[str]) -> "tuple[TaskSettings, ...]":
+    """The config's tasks; where other figures are asked for, each of its data sets once with each signal."""
+    from nasjax.tables import Table
+
+    if not file and not signals:
+        return sweep.tasks
+    found: dict[TaskSettings, None] = {}
+    for task in sweep.tasks:
+        if not isinstance(task, Table):
+            raise UsageError(f"options --table and --signals: {type(task).__name__}, a task of the config, is no table")
+        if file:  # what is reported and what it costs were columns of the other file
+            task = dataclasses.replace(task, file=file, test="", cost="")
+        for signal in signals or [task.signal]:
+            found[dataclasses.replace(task, signal=signal)] = None
+    return tuple(found)
 
 
 def _run(sweep: "Sweep", name: str, folder: pathlib.Path, methods: list[str]) -> None:

@@ -11,6 +11,9 @@ from nasjax.search import Budget, EvaluatorSettings
 from nasjax.summary import Comparison
 
 _NAME = re.compile(r"[a-z0-9_.+@=]+")
+MOST_SIDE_BY_SIDE = 1 << 16
+"""The largest `width`; what a device really holds is found out by compiling."""
+
 _LONGEST = 70  # characters: method, task and signal stand in the names of files, which end at 255 bytes
 _KINDS = {"methods": "Entry(name, settings)", "tasks": "tables or other evaluators' settings with task and signal"}
 
@@ -71,6 +74,8 @@ class Sweep:
       compare: what is tested, and against which methods.
       chunk: seeds a file; 0 = 1,024, or for methods that train a model what stands side by side, on CPUs 4 a device.
       memory: bytes that a device may use; 0 = half of what there is.
+      width: seeds side by side in a device's program, fewer where its memory ends; 0 = 64, on CPUs 1 for methods that train a
+        model. Accelerators want more. Another width is another program: it may round otherwise.
     """
 
     space: Space
@@ -81,6 +86,7 @@ class Sweep:
     compare: Comparison = Comparison()
     chunk: int = 0
     memory: int = 0
+    width: int = 0
 
 
 def check(sweep: Sweep, methods: Sequence[str] = ()) -> list[Entry]:
@@ -92,9 +98,11 @@ def check(sweep: Sweep, methods: Sequence[str] = ()) -> list[Entry]:
     for what, number in (("seeds", sweep.seeds), ("budget.evaluations", sweep.budget.evaluations)):
         if type(number) is not int or not 1 <= number < 1 << 31:
             raise ValueError(f"{what} {number!r}: a whole number, 1 to {(1 << 31) - 1:,}")
-    for what, number in (("chunk", sweep.chunk), ("memory", sweep.memory)):
+    for what, number in (("chunk", sweep.chunk), ("memory", sweep.memory), ("width", sweep.width)):
         if type(number) is not int or number < 0:
             raise ValueError(f"{what} {number!r}: a whole number, at least 0")
+    if sweep.width > MOST_SIDE_BY_SIDE:
+        raise ValueError(f"width {sweep.width:,}: at most {MOST_SIDE_BY_SIDE:,}")
     for what, given, kind in (("methods", sweep.methods, Entry), ("tasks", sweep.tasks, TaskSettings)):
         wrong = [] if not isinstance(given, tuple) else [one for one in given if not isinstance(one, kind)]
         if not isinstance(given, tuple) or wrong:

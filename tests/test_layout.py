@@ -113,6 +113,7 @@ RULES = {
         "nasjax.rundir",
         "nasjax.startup",
         "nasjax.sweep",
+        "nasjax.tables",
         "nasjax.terminal",
         "nasjax.uniqueness",
     ),

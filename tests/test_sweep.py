@@ -6,6 +6,7 @@ import pathlib
 import shutil
 import types
 
+import numpy as np
 import pyarrow as pa
 import pytest
 import toy_sweep
@@ -109,6 +110,39 @@ def test_methods_that_train_a_model_are_saved_often(monkeypatch, platform, devic
     assert _chunk_size(dataclasses.replace(ONE, chunk=0), Entry("trained", Trained())) == size
     assert _chunk_size(ONE, Entry("trained", Trained())) == 12
     assert _chunk_size(dataclasses.replace(ONE, chunk=0), ONE.methods[0]) == 1024
+
+
+def test_width_is_a_setting(whole, tmp_path):
+    """The program is as wide as asked, the searches are the same; a run of another width is another run."""
+    sweep = dataclasses.replace(ONE, width=4)
+    run(tmp_path / "narrow", sweep)
+    assert json.loads((tmp_path / "narrow" / PLAN).read_text())["widths"] == {"one-first-value": 4}
+    narrow, wide = (results.unpack((folder / RESULTS).read_bytes())[0] for folder in (tmp_path / "narrow", whole[0]))
+    assert narrow["architecture"].to_pylist() == wide["architecture"].to_pylist()
+    np.testing.assert_allclose(narrow["signal"].to_numpy(), wide["signal"].to_numpy(), rtol=3e-7)
+    with pytest.raises(rundir.RunDirError):
+        run(tmp_path / "narrow", ONE)
+    with pytest.raises(rundir.RunDirError):
+        run(whole[0], sweep)
+    plan = json.dumps({"format": 1, "widths": {"one-first-value": 5}})
+    (tmp_path / "narrow" / PLAN).write_text(plan)
+    with pytest.raises(rundir.RunDirError, match="its widths are none"):
+        run(tmp_path / "narrow", dataclasses.replace(sweep, seeds=31))
+
+
+@pytest.mark.parametrize(
+    ("width", "learned", "size"), [(1000, True, 2000), (3, True, 8), (1000, False, 2000), (4, False, 1024)]
+)
+def test_chunks_are_no_smaller_than_what_stands_side_by_side(monkeypatch, width, learned, size):
+    monkeypatch.setattr("jax.local_devices", lambda: [types.SimpleNamespace(platform="cpu")] * 2)
+    entry = Entry("trained", Trained()) if learned else ONE.methods[0]
+    assert _chunk_size(dataclasses.replace(ONE, chunk=0, width=width), entry) == size
+
+
+@pytest.mark.parametrize("width", [-1, 1.0, True, (1 << 16) + 1])
+def test_widths_that_are_none(tmp_path, width):
+    with pytest.raises(ValueError, match=r"^width "):
+        run(tmp_path, dataclasses.replace(ONE, width=width))
 
 
 def test_a_sweep_grows_and_is_asked_for_less(whole, tmp_path):
