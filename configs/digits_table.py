@@ -3,8 +3,8 @@
 The setting of the benchmark that comes with nasjax: 8 channels, one cell a stage, 600 steps, validation and test
 cross-entropy and accuracy on four fixed corrupted copies of the images.
 
-Expected: 40 minutes a seed on 2 free cores with NASJAX_NATIVE=1; stopped and started again, it goes on. Figures:
-docs/digits_table.md.
+Expected: 40 minutes a seed on 2 free cores with NASJAX_NATIVE=1; stopped and started again, it goes on. Rank correlation
+between two seeds .84, with CIFAR-10's test accuracy .80. Figures: docs/digits_table.md.
 """
 
 from nasjax.spaces.nasbench201 import NasBench201

@@ -2,11 +2,12 @@
 
 300 unique queries, read at 50, 150 and 300, told the modelled validation accuracy of one run, and of the mean of three. The
 official test accuracies are not in this table: all figures are those of a *modelled table*, and say so. For official figures,
-import the official file (`nasjax table import nasbench101_tfrecord …`) and name it here, with the signal `val_acc@108:run` in
-place of the modelled ones.
+import the official file (`nasjax table import nasbench101_tfrecord …`) and name it: `--table FILE --signals
+val_acc@108:run,val_acc@108`.
 
-500 seeds, 50 of `gp_bo` and `bananas`. Expected: 27 CPU-minutes. NASJAX_DATA names the folder with nasbench101.npz.
-Figures: docs/nasbench101_controls.md.
+500 seeds, 50 of `gp_bo` and `bananas`. Expected: 27 CPU-minutes; after 150 queries told one run test accuracies of 93.88
+(`cem`), 93.80 (evolution), 93.79 (`local_search`), 93.89 (`gp_bo`). NASJAX_DATA names the folder with nasbench101.npz. Figures:
+docs/nasbench101_controls.md.
 """
 
 from nasjax.methods.bananas import Bananas

@@ -2,7 +2,7 @@
 
 The same as `nb201_controls` in the whole space, read after 20, 50, 100 and 200 queries: what leaving that operation out is worth.
 
-NASJAX_DATA names the folder with nasbench201.npz. Figures: docs/nasbench201_controls.md.
+Expected: 35 CPU-minutes. NASJAX_DATA names the folder with nasbench201.npz. Figures: docs/nasbench201_controls.md.
 """
 
 import dataclasses

@@ -55,6 +55,17 @@ def test_every_config_that_comes_along_loads_under_its_name(name):
     assert config.description.startswith(config_files.summary(name))
 
 
+@pytest.mark.parametrize("name", config_files.names())
+def test_every_config_says_what_to_expect(name):
+    """How long it takes, and on which page its figures stand."""
+    said = " ".join(config_files.load(name).description.split())
+    _, _, expected = said.partition("Expected: ")
+    assert re.search(r"\d[\d.]* (CPU-)?(seconds|minutes|hours)", expected), said
+    page = re.search(r"Figures(?: \(.+?\))?: (docs/\w+\.md|README)", expected)
+    assert page, said
+    assert (TOY.parent.parent.parent / page[1].replace("README", "README.md")).exists()
+
+
 def test_a_config_for_another_command_says_which():
     with pytest.raises(
         ValueError, match="config 'digits_table': nasjax table build digits_table runs it, nasjax search does not"
