@@ -34,7 +34,7 @@ class Buckets(NamedTuple):
     Attributes:
       keys: uint32[buckets, 16, 2].
       sizes: int32[buckets], keys put into each bucket so far.
-      overflow: bool[], whether a 17th key overwrote an older one; such a key may be proposed again.
+      overflow: bool[], whether a 17th key overwrote an older one; such a key may be proposed again, and results call it a repeat.
     """
 
     keys: Array
