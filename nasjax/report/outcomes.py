@@ -178,6 +178,10 @@ class Outcome(NamedTuple):
         """The numbers of queries at which there are results, most first."""
         return sorted({row.queries for row in self.rows}, reverse=True)
 
+    def at(self, place: Place, queries: int) -> list[Row]:
+        """The results at a place after some queries, a row a method."""
+        return [row for row in self.rows if (row.place, row.queries) == (place, queries)]
+
 
 def parse(summary: object) -> Outcome:
     """Returns the content of `summary.json` as typed values.

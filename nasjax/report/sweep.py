@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from nasjax import files, results, rundir, summary
-from nasjax.report import curves, markup, outcomes, sweep_tables
+from nasjax.report import curves, markup, outcomes, sweep_markdown, sweep_tables
 from nasjax.report.curves import Panel
 from nasjax.report.outcomes import Outcome, Place
 from nasjax.report.sweep_tables import badge, title
@@ -81,7 +81,7 @@ def markdown(found: Mapping[str, Any]) -> str:
     Raises:
       ValueError: it is of another form.
     """
-    return sweep_tables.markdown(outcomes.parse(found))
+    return sweep_markdown.markdown(outcomes.parse(found))
 
 
 def read_markdown(folder: pathlib.Path) -> str:
@@ -90,7 +90,7 @@ def read_markdown(folder: pathlib.Path) -> str:
     Raises:
       RunDirError: it is missing or damaged.
     """
-    return sweep_tables.markdown(read_summary(folder))
+    return sweep_markdown.markdown(read_summary(folder))
 
 
 def read_summary(folder: pathlib.Path) -> Outcome:

@@ -10,7 +10,8 @@ from report_page import TAGS
 from sweep_cases import METHODS, PLACE, PLACES, SVG_TAGS, TESTS, VALUES, body, make_sweep, read, steps, table
 
 from nasjax import cli, results, rundir
-from nasjax.report import is_sweep, sweep_tables
+from nasjax.report import is_sweep
+from nasjax.report.numbers import p_value
 from nasjax.report.sweep import markdown, write_report
 
 # What it says
@@ -89,7 +90,7 @@ def test_numbers_of_queries_and_tests_stand_in_their_places(made):
     assert len(shown) == len(said["tests"]) == 4 * (2 + 2 + 1)
     first = next(test for test in said["tests"] if test["queries"] == 12)
     assert shown[0][0] == first["method"] == "random"
-    assert shown[0][3:5] == [sweep_tables.p_value(first["p_holm"]), sweep_tables.p_value(first["p"])]
+    assert shown[0][3:5] == [p_value(first["p_holm"]), p_value(first["p"])]
     assert shown[0][2] == ("worse" if first["p_holm"] < 0.05 else "not\u00a0shown")
     assert shown[0][5] == "24"
 

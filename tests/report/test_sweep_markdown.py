@@ -7,7 +7,7 @@ import pytest
 from sweep_cases import NONE, comparison, make_summary, row
 
 from nasjax import terminal
-from nasjax.report import outcomes, sweep_tables
+from nasjax.report import numbers, outcomes, sweep_tables
 from nasjax.report.sweep import markdown
 
 
@@ -89,21 +89,21 @@ def test_claims_in_markdown_by_hand():
 
 
 def test_numbers():
-    assert [sweep_tables.percent(x) for x in (0, 1, 0.5, 0.0004, 0.9996, 0.974, NONE)] == (
+    assert [numbers.percent(x) for x in (0, 1, 0.5, 0.0004, 0.9996, 0.974, NONE)] == (
         ["0 %", "100 %", "50 %", "0.1 %", "99.9 %", "97 %", "\u2013"]
     )
-    assert [sweep_tables.p_value(x) for x in (1.0, 0.0123, 0.001, 0.00099, 3.2e-60, 0.0, NONE)] == (
+    assert [numbers.p_value(x) for x in (1.0, 0.0123, 0.001, 0.00099, 3.2e-60, 0.0, NONE)] == (
         ["1.000", "0.012", "0.001", "1e-03", "3e-60", "\u2264 1e-300", "\u2013"]
     )
-    assert sweep_tables.decimals([0.026, 0.04, 2.0]) == 3
-    assert sweep_tables.decimals([NONE, 19.0]) == 2
-    assert sweep_tables.decimals([2e5, 20.0, 2e6]) == 0
-    assert sweep_tables.decimals([1e-9]) == 4
-    assert sweep_tables.decimals([]) == 3
-    assert sweep_tables.fixed(-0.0001, 2) == "0.00"
-    assert sweep_tables.fixed(-1.5, 1, signed=True) == "\u22121.5"
-    assert sweep_tables.fixed(-2e6, 1) == "\u22122.0000e+06"
-    assert sweep_tables.fixed(2e6, 1, signed=True) == "+2.0000e+06"
+    assert numbers.decimals([0.026, 0.04, 2.0]) == 3
+    assert numbers.decimals([NONE, 19.0]) == 2
+    assert numbers.decimals([2e5, 20.0, 2e6]) == 0
+    assert numbers.decimals([1e-9]) == 4
+    assert numbers.decimals([]) == 3
+    assert numbers.fixed(-0.0001, 2) == "0.00"
+    assert numbers.fixed(-1.5, 1, signed=True) == "\u22121.5"
+    assert numbers.fixed(-2e6, 1) == "\u22122.0000e+06"
+    assert numbers.fixed(2e6, 1, signed=True) == "+2.0000e+06"
     plain = terminal.encodable("\u22121.5 \u00b1 0.1, \u2264 1e-300, \u2013", io.TextIOWrapper(io.BytesIO(), "ascii"))
     assert plain == "-1.5 +/- 0.1, <= 1e-300, -"
 
