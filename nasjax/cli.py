@@ -270,7 +270,7 @@ def _sweep(arguments: list[str]) -> int:
 def _report(arguments: list[str]) -> int:
     as_markdown = "--markdown" in arguments
     about = "Writes report.html of a search, finished or not, or of a finished sweep, and says where."
-    about += " --markdown prints a sweep's tables instead, for GitHub."
+    about += " --markdown prints all tables of a sweep instead, for GitHub."
     given = [argument for argument in arguments if argument != "--markdown"]
     (run,) = _positionals(given, "report", "RUN", about, " [--markdown]")
 

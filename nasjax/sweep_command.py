@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import shlex
 import time
 from typing import TYPE_CHECKING
 
@@ -151,14 +152,16 @@ class _Reporter:
 
 
 def _say_outcome(result: "SweepResult", report: pathlib.Path) -> None:
-    from nasjax.report.sweep import markdown
+    from nasjax.report.sweep import brief
 
     done = f"{result.done} chunks computed now" if result.done else "nothing was missing"
     terminal.say(f"sweep    {result.folder}: {result.chunks} chunks, {done}")
     terminal.say("")
-    for line in markdown(result.summary).splitlines():
+    for line in brief(result.summary).splitlines():
         terminal.say(line)
     terminal.say("")
+    name = shlex.quote(result.folder.name)
+    terminal.say(f"tables   differences with intervals, T2, ranks: nasjax report {name} --markdown")
     terminal.say(f"report   {report}")
 
 

@@ -64,3 +64,8 @@ def plain(value: float) -> str:
     if not math.isfinite(value):
         return NONE
     return f"{value:,.0f}" if value == int(value) else f"{value:,.1f}"
+
+
+def last(rank: float) -> float:
+    """Returns what NaN sorts last by."""
+    return math.inf if math.isnan(rank) else rank

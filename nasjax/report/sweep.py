@@ -84,6 +84,15 @@ def markdown(found: Mapping[str, Any]) -> str:
     return sweep_markdown.markdown(outcomes.parse(found))
 
 
+def brief(found: Mapping[str, Any]) -> str:
+    """Returns its main tables and claims only.
+
+    Raises:
+      ValueError: it is of another form.
+    """
+    return sweep_markdown.brief(outcomes.parse(found))
+
+
 def read_markdown(folder: pathlib.Path) -> str:
     """Returns the tables of a sweep's `summary.json` as GitHub's Markdown.
 

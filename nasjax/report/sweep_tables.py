@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 
 from nasjax.report import curves, markup
-from nasjax.report.numbers import decimals, fixed, p_value, percent, plain, reached
+from nasjax.report.numbers import decimals, fixed, last, p_value, percent, plain, reached
 from nasjax.report.outcomes import Outcome, Place, Source, Test
 
 _INTERVAL = '<span class="interval">[95&nbsp;%]</span>'
@@ -84,7 +84,7 @@ def ranks(outcome: Outcome) -> str:
     found = {(rank.method, rank.queries): rank.rank for rank in outcome.ranks}
     rows = {(row.method, row.place): row for row in outcome.rows if row.queries == counts[0]}
     places = list(outcome.sources)
-    methods = sorted(outcome.methods, key=lambda name: _last(found.get((name, counts[0]), math.nan)))
+    methods = sorted(outcome.methods, key=lambda name: last(found.get((name, counts[0]), math.nan)))
     head = ["method", *(f"mean, {count:,} queries" for count in counts)]
     head += [title(place) + badge(outcome.sources[place], "modelled") for place in places]
     body = []
@@ -120,8 +120,3 @@ def interval(value: float, low: float, high: float, places: int, *, signed: bool
 def _below(main: str, beside: str) -> str:
     """HTML of a figure and of what is said of it, in a line of its own where the table is wide."""
     return f'{main} <span class="interval">{beside}</span>'
-
-
-def _last(rank: float) -> float:
-    """NaN sorts last."""
-    return math.inf if math.isnan(rank) else rank

@@ -3,6 +3,7 @@
 import json
 import pathlib
 import re
+import shlex
 import warnings
 
 import pytest
@@ -50,6 +51,19 @@ def test_a_run_is_named_after_config_and_seed(nasjax_main, here):
     status, out, _ = nasjax_main("report", "toy_run-5")
     assert (status, out) == (0, "runs/toy_run-5/report.html\n")
     assert nasjax_main("report", str(here / "runs" / "toy_run-5"))[0] == 0
+
+
+def test_a_sweep_shows_its_main_tables_and_says_how_to_see_all(nasjax_main):
+    status, out, err = nasjax_main("sweep", TOY.replace("toy_run", "tiny_sweep"), "--run", "a sweep")
+    assert status == 0, err
+    shown, command = out.split("\ntables   differences with intervals, T2, ranks: nasjax ")
+    (_, *main), command = shown.strip().split("\n\n"), shlex.split(command.splitlines()[0])
+    assert command == ["report", "a sweep", "--markdown"]
+    status, whole, _ = nasjax_main(*command)
+    assert status == 0
+    blocks = whole.strip().split("\n\n")
+    assert [block for block in blocks if block in main] == main
+    assert ["T2" in block for block in (*blocks[-2:], *main)] == [True] * 2 + [False] * len(main)
 
 
 @pytest.mark.parametrize("error", ["ValueError('a bad\\nchild')", "FileNotFoundError(2, 'gone', 'x')", "MemoryError()"])

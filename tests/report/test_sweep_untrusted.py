@@ -11,6 +11,7 @@ from sweep_cases import METHODS, SVG_TAGS, make_sweep, read
 
 from nasjax import results, rundir
 from nasjax.report.sweep import markdown, write_report
+from nasjax.summary import Comparison
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -28,10 +29,12 @@ HOSTILE = [
 def test_hostile_names_stay_text(tmp_path, first):
     names = HOSTILE[first:] + HOSTILE[:first]
     folder = tmp_path / "<b>&"
-    make_sweep(
-        folder, {name: 1 + i for i, name in enumerate(names[:4])}, [(names[4], names[5]), (names[6], names[7])], 3, 5
-    )
+    compare = Comparison(references=tuple(names[: 2 + first % 2]), claims=(names[3],), against=(names[0],))
+    places = [(names[4], names[5]), (names[6], names[7])]
+    make_sweep(folder, {name: 1 + i for i, name in enumerate(names[:4])}, places, 3, 5, compare)
     content = json.loads((folder / "summary.json").read_text())
+    for result in content["results"]:
+        result["queries_to"] = {name: result["queries_to"]["0.5"] for name in names[5:7]}
     content["config"] |= {"name": names[0], "space": names[1], "op_names": names, "unique": names[2]}
     content["config"]["tables"] = [
         t | {"file": names[0], "sha256": names[1], "unit": names[2]} for t in content["config"]["tables"]
@@ -58,12 +61,15 @@ def test_hostile_names_stay_text(tmp_path, first):
             "path",
             "text",
         } | SVG_TAGS
-    for line in markdown(content).splitlines():
-        assert line.isprintable()
-        assert len(line) < 2000
-        cells = len(re.findall(r"(?<!\\)\|", line))
-        assert cells in (0, 7)
-        assert not re.search(r"(?<!\\)[<`]|(?<!\\)\[a", line)
+    columns = []
+    for block in markdown(content)[:-1].split("\n\n"):
+        for line in block.splitlines():
+            assert line.isprintable()
+            assert len(line) < 2000
+            assert not re.search(r"(?<!\\)[<`]|(?<!\\)\[a", line)
+        (cells,) = {len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()}
+        columns += [cells - 1] if cells else []
+    assert columns == [7, 4 if first % 2 else 5, 2, 4] * 2 + [2]  # main, differences, claims, T2; ranks
 
 
 def test_names_that_differ_only_in_signs_have_files_of_their_own(tmp_path):
