@@ -13,7 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import toy_sweep
+from compiling import USERS_PROGRAM
 
+import nasjax.search
 from nasjax.base import Arch, Evaluation, Key, Origin, Proposals
 from nasjax.methods import asking, cem, numbered, regularized_evolution
 from nasjax.methods.cem import Cem
@@ -104,6 +107,49 @@ def test_one_walk_in_every_program(tmp_path, name):
     for column in ("keys", "reward", "valid", "origin"):
         np.testing.assert_array_equal(getattr(record, column), getattr(traced(name, 3), column))
     assert "callback" not in str(jax.make_jaxpr(search)(jax.random.key(0)))
+
+
+NOISY = toy_sweep.MadeUpTable(noise=1.0)
+WALKERS = {"random_search": RandomSearch(batch=3), **METHODS}
+
+
+def noisy_search(name):
+    """A whole search of the noisy table as one function."""
+    return scan_search(TOY, WALKERS[name].build(TOY, BUDGET), NOISY.build(TOY), BUDGET)
+
+
+def rewards(name, program, seed, folder):
+    """Of a search in one program, and of the same from the host, all else about which is the same bit for bit."""
+    trace = jax.tree.map(np.asarray, program(jax.random.key(seed)))
+    assert trace.live.all()
+    record = run_search(Search(TOY, WALKERS[name], NOISY, Budget(BUDGET)), seed, folder, on_note=str).record
+    for column in ("keys", "valid", "origin", "cost"):
+        np.testing.assert_array_equal(getattr(record, column), getattr(trace, column))
+    archs = [jax.tree.map(lambda leaf, row=row: leaf[row], trace.archs) for row in range(BUDGET)]
+    assert list(record.specs) == [TOY.to_spec(arch) for arch in archs]
+    return record.reward, trace.reward
+
+
+@pytest.mark.parametrize("name", WALKERS)
+def test_one_walk_where_rewards_are_noisy(tmp_path, name):
+    """Rewards, which no two networks share, are equal to 1 ulp only: the suite compiles so that noise rounds differently."""
+    host, program = rewards(name, quick_jit(noisy_search(name)), 3, tmp_path / "run")
+    assert len(np.unique(program)) >= BUDGET - 1
+    np.testing.assert_array_max_ulp(host, program, 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WALKERS)
+def test_users_get_noisy_rewards_bit_for_bit(tmp_path, monkeypatch, name):
+    """From the host and in one program, as users compile them."""
+    users_jit = functools.partial(jax.jit, compiler_options=USERS_PROGRAM)
+    monkeypatch.setattr(jax, "jit", users_jit)
+    for cached in ("_compiled", "_compiled_evaluator"):  # not what others compiled, nor for them
+        anew = functools.cache(getattr(nasjax.search, cached).__wrapped__)
+        monkeypatch.setattr(nasjax.search, cached, anew)
+    program = users_jit(noisy_search(name))
+    for seed in range(5):
+        np.testing.assert_array_equal(*rewards(name, program, seed, tmp_path / str(seed)))
 
 
 @each
