@@ -20,6 +20,7 @@ from nasjax.methods.random_search import RandomSearch
 from nasjax.methods.shuffled import Shuffled
 from nasjax.scan import scan_search
 from nasjax.search import Budget, Search, run_search
+from nasjax.spaces.nasbench101 import NasBench101
 from nasjax.spaces.nasbench201 import NasBench201
 from nasjax.spaces.toy import Toy
 from nasjax.spaces.toy_nodes import ToyNodes
@@ -183,6 +184,22 @@ def test_a_budget_of_100_is_100_queries(fidelity):
     assert (explored == int(Origin.PRIOR)).all()
     assert (ops[:32] > 0).all()  # the prior leaves `none` out, the generator may use it
     assert np.isin(np.asarray(trace.origin)[32:100], [int(Origin.MODEL), int(Origin.REFILL)]).all()
+
+
+@pytest.mark.slow
+def test_a_budget_of_150_is_150_networks_of_nasbench101():
+    """A space that cannot be listed, more keys than are all compared; the generator draws what was seen, too."""
+    space = NasBench101(prior="er")
+    settings = GraphPNAS(hidden=10, rounds=1, mixture=2, epochs=1, elite=5, batch=10, explore_iters=3)
+    trace = searched(settings, space, 150, toy_run.MadeUpRewards(pure=True).build(space))
+    assert trace.live.tolist() == [True] * 150
+    assert len(np.unique(np.asarray(trace.keys), axis=0)) == 150
+    assert jax.vmap(space.is_valid)(trace.archs).all()
+    origin, unseen = np.asarray(trace.origin), np.asarray(trace.info["unseen"])
+    assert (origin[:30] == int(Origin.PRIOR)).all()
+    assert np.isin(origin[30:], [int(Origin.MODEL), int(Origin.REFILL)]).all()
+    assert (origin[30:] == int(Origin.MODEL)).sum() >= 15
+    assert (unseen[3:] < np.asarray(trace.info["distinct"])[3:]).any()
 
 
 FREE = {"dedupe": "encoding", "count_repeats": False}
