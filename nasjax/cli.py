@@ -35,7 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     tolerant()
     one_blas_thread()  # before a config imports SciPy
     status = _status(given, debug)
-    settle()
+    if not settle() and status == DONE:
+        complain("stdout has no room: what was said is not all there")
+        return FAILED
     return status
 
 

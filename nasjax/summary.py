@@ -72,6 +72,7 @@ class Searches(NamedTuple):
       unique: int[S, Q], different keys so far.
       queries: int[S].
       best: the figure that regrets are measured from; 0 where no query was valid.
+      asked: uint64[S], a digest of the keys in their order.
     """
 
     seeds: npt.NDArray[np.int64]
@@ -81,6 +82,7 @@ class Searches(NamedTuple):
     unique: npt.NDArray[np.int64]
     queries: npt.NDArray[np.int64]
     best: float
+    asked: npt.NDArray[np.uint64]
 
     def measure(self, name: str, query: int) -> Floats:
         """float64[S] after `query` queries, or after the last: "regret", "t1" or "t2"."""
@@ -120,7 +122,7 @@ def summarize(
         place: {
             **source,
             "unit": _unit(source),
-            "notes": [*ended_early(groups, place, about.budget), *source.get("notes", ())],
+            "notes": [*ended_early(groups, place, about.budget), *alike(groups, place), *source.get("notes", ())],
         }
         for place, source in sources.items()
     }
@@ -162,6 +164,8 @@ def searches(whole: pa.Table) -> dict[Group, Searches]:
     names = ("seed", "query", "regret", "incumbent_test", "test", "validation")
     columns = {name: whole[name].to_numpy()[order] for name in names}
     columns["new"] = ~whole["repeat"].to_numpy()[order]
+    keys = (whole[name].to_numpy().astype(np.uint64) for name in ("key_hi", "key_lo"))
+    columns["key"] = ((next(keys) << np.uint64(32)) | next(keys))[order]
     found = {}
     for start, stop in itertools.pairwise([*starts, len(order)]):
         row = int(order[start])
@@ -179,6 +183,21 @@ def ended_early(groups: Mapping[Group, Searches], place: tuple[str, str], budget
             what = f"{short.size:,} of {group.seeds.size:,} searches ended before {budget:,} queries"
             lines.append(f"{method} on {' '.join(place)}: {what}, the shortest after {short.min():,}")
     return lines
+
+
+def alike(groups: Mapping[Group, Searches], place: tuple[str, str]) -> list[str]:
+    """Returns a line for methods that asked the same in all searches on (task, signal): mostly such as only explored."""
+    same: dict[bytes, list[str]] = {}
+    found = {method: group for (*where, method), group in groups.items() if tuple(where) == place}
+    fewest = min((group.seeds.size for group in found.values()), default=0)
+    for method, group in found.items():
+        same.setdefault(group.asked[:fewest].tobytes() + group.seeds[:fewest].tobytes(), []).append(method)
+    return [
+        f"{', '.join(methods)} on {' '.join(place)}: the same queries in each of {fewest:,} searches;"
+        " a method that explores for all of its budget is random search"
+        for methods in same.values()
+        if len(methods) > 1
+    ]
 
 
 def _codes(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
@@ -216,7 +235,17 @@ def _matrices(columns: dict[str, npt.NDArray[Any]]) -> Searches:
         np.cumsum(new, axis=1),
         np.bincount(row),
         _best(columns),
+        _digests(columns["key"], first, place),
     )
+
+
+def _digests(
+    keys: npt.NDArray[np.uint64], first: npt.NDArray[np.int64], place: npt.NDArray[np.int64]
+) -> npt.NDArray[np.uint64]:
+    """uint64[S] of rows sorted by search: a polynomial in an odd number, so that order counts."""
+    powers = np.multiply.accumulate(np.full(int(place.max()) + 1, 0x9E3779B97F4A7C15, np.uint64))  # wraps
+    digests: npt.NDArray[np.uint64] = np.add.reduceat((keys ^ keys >> np.uint64(29)) * powers[place], first)
+    return digests
 
 
 def _best(columns: dict[str, npt.NDArray[Any]]) -> float:

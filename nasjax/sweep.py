@@ -141,6 +141,8 @@ def run_sweep(
     identity = rundir.Identity(_fixed(sweep), 0, machine.describe())
     with interrupts.raised() as watch:
         evaluators = [_built(task, sweep.space) for task in sweep.tasks]
+        for entry in chosen:
+            entry.method.build(sweep.space, sweep.budget.evaluations)  # refused before a run directory is claimed
         sweep = dataclasses.replace(sweep, tasks=tuple(map(_named, sweep.tasks, evaluators)))
         check_tasks(sweep.tasks)
         with rundir.claimed(folder, identity) as notes:

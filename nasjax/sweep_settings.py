@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
+from nasjax import field_types
 from nasjax.base import Evaluator, MethodSettings, Space
 from nasjax.options import nearest
 from nasjax.search import Budget, EvaluatorSettings
@@ -95,6 +96,10 @@ def check(sweep: Sweep, methods: Sequence[str] = ()) -> list[Entry]:
     Raises:
       ValueError: a setting is out of range, two methods or tasks have one name, or a name is unknown.
     """
+    kinds = {"space": Space, "budget": Budget, "compare": Comparison}
+    for name, kind in kinds.items():
+        if not isinstance(getattr(sweep, name), kind):
+            raise ValueError(f"{name}: a {type(getattr(sweep, name)).__name__} where a {kind.__name__} is needed")
     for what, number in (("seeds", sweep.seeds), ("budget.evaluations", sweep.budget.evaluations)):
         if type(number) is not int or not 1 <= number < 1 << 31:
             raise ValueError(f"{what} {number!r}: a whole number, 1 to {(1 << 31) - 1:,}")
@@ -108,6 +113,9 @@ def check(sweep: Sweep, methods: Sequence[str] = ()) -> list[Entry]:
         if not isinstance(given, tuple) or wrong:
             found = type(wrong[0] if wrong else given).__name__
             raise ValueError(f"{what}: a {found} where a tuple of {_KINDS[what]} is needed")
+    for entry in sweep.methods:
+        if not isinstance(entry.method, MethodSettings):
+            raise ValueError(f"method {entry.name!r:.80}: {entry.method!r:.60} is no method's settings")
     names = [entry.name for entry in sweep.methods]
     for number, entry in enumerate(sweep.methods):
         if not isinstance(entry.name, str) or not _NAME.fullmatch(entry.name) or len(entry.name) > _LONGEST:
@@ -121,6 +129,9 @@ def check(sweep: Sweep, methods: Sequence[str] = ()) -> list[Entry]:
         raise ValueError("a sweep needs methods and tasks")
     check_tasks([task for task in sweep.tasks if task.task and task.signal])  # the others get their names later
     check_comparison(sweep.compare, names)
+    for settings in (*(entry.method for entry in sweep.methods), *sweep.tasks):
+        if dataclasses.is_dataclass(settings):
+            field_types.check(settings, type(settings).__name__)
     unknown = [name for name in methods if name not in names]
     if unknown:
         close = nearest(unknown[0], names)

@@ -63,7 +63,7 @@ def tolerant() -> None:
 
 
 def settle() -> bool:
-    """Flushes stdout and stderr; returns whether both took it.
+    """Flushes stdout and stderr; returns whether both took it, or nobody reads them.
 
     One that did not (`nasjax … | head`, a full disk) is turned away to the null device: Python would complain about it
     once more at exit, and change the exit status.
@@ -72,8 +72,8 @@ def settle() -> bool:
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except (OSError, ValueError):
-            fine = False
+        except (OSError, ValueError) as error:
+            fine &= isinstance(error, BrokenPipeError | ValueError)  # who reads has enough, or has closed it
             with contextlib.suppress(
                 OSError, ValueError
             ):  # ValueError: closed, or a caller's object without descriptor

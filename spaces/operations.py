@@ -41,9 +41,11 @@ def check(space: str, op_names: tuple[str, ...], known: tuple[str, ...]) -> None
       known: all operations that it has.
 
     Raises:
-      ValueError: no operation, a repeated or an unknown one.
+      ValueError: no tuple, no operation, a repeated or an unknown one.
     """
     listed = ", ".join(known)
+    if not isinstance(op_names, tuple):
+        raise ValueError(f"{space}: op_names is a {type(op_names).__name__}; a tuple of names is needed")
     if not op_names:
         raise ValueError(f"{space}: op_names is empty; some of {listed}")
     for position, name in enumerate(op_names):

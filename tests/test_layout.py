@@ -74,6 +74,7 @@ RULES = {
     "nasjax.checkpoint": ("nasjax.base", "nasjax.npy"),
     "nasjax.record": ("nasjax.base", "nasjax.checkpoint"),
     "nasjax.resolved": (),
+    "nasjax.field_types": (),
     "nasjax.interrupts": (),
     "nasjax.machine": (),
     "nasjax.rundir": ("nasjax.base", "nasjax.files", "nasjax.checkpoint", "nasjax.record", "nasjax.resolved"),
@@ -104,6 +105,7 @@ RULES = {
         "nasjax.search",
         "nasjax.seeds",
         "nasjax.summary",
+        "nasjax.field_types",
         "nasjax.sweep_settings",
     ),
     "nasjax.sweep_command": (

@@ -16,14 +16,15 @@ ABOUT = About("by_hand", "0" * 64, Toy(), 3, 2)
 SOURCE = {"file": "x", "sha256": "y", "modelled": False, "unit": "points"}
 
 
-def rows(method, regrets, tests=None, task="first", signal="value", repeats=()):
+def rows(method, regrets, tests=None, task="first", signal="value", repeats=(), keys=None):
     """Rows of searches: `regrets` [S][Q] of the incumbents, `tests` [S][Q] of the queries; T1 = 90 - regret."""
     found = []
     for seed, search in enumerate(regrets):
         for place, regret in enumerate(search):
             test = tests[seed][place] if tests else 90 - regret
             about = {"method": method, "space": "toy", "task": task, "signal_name": signal, "architecture": "x"}
-            numbers = {"seed": seed, "query": place + 1, "step": place, "key_hi": 0, "key_lo": place, "signal": -regret}
+            numbers = {"seed": seed, "query": place + 1, "step": place, "signal": -regret}
+            numbers |= {"key_hi": sum(map(ord, method)), "key_lo": keys[seed][place] if keys else place}
             values = {"validation": -regret, "test": test, "incumbent_test": 90 - regret, "regret": regret}
             rest = {"test_regret": regret, "cost": 1.0, "cost_total": place + 1.0, "valid": True}
             found.append(about | numbers | values | rest | {"repeat": (seed, place) in repeats})
@@ -195,6 +196,17 @@ def test_searches_that_ended_early_are_told():
     found = summarized(*tables, methods=["a", "b"])
     note = "a on first value: 2 of 3 searches ended before 3 queries, the shortest after 1"
     assert found["config"]["tables"][0]["notes"] == [note]
+
+
+def test_methods_that_asked_the_same_are_told():
+    """In the same order, over the seeds that both have; `e` has another order, `f` another last key in one search."""
+    keys = [[7, 8, 9], [4, 5, 6], [1, 2, 3]]
+    tables = [rows(name, [[3, 2, 1]] * seeds, keys=keys) for name, seeds in (("ad", 3), ("bc", 2))]
+    tables += [rows("da", [[3, 2, 1]] * 3, keys=[[7, 9, 8], *keys[1:]])]
+    tables += [rows("cb", [[3, 2, 1]] * 3, keys=[keys[0], [4, 5, 7], keys[2]])]
+    found = summarized(*tables, methods=["ad", "bc", "da", "cb"])
+    (note,) = found["config"]["tables"][0]["notes"]
+    assert note.startswith("ad, bc on first value: the same queries in each of 2 searches; a method that explores")
 
 
 def test_gaps_are_refused():

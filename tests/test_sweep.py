@@ -145,6 +145,17 @@ def test_widths_that_are_none(tmp_path, width):
         run(tmp_path, dataclasses.replace(ONE, width=width))
 
 
+@pytest.mark.parametrize("batch", [0, 1.5, "1", None, True])
+def test_a_setting_that_is_refused_claims_no_directory(tmp_path, batch):
+    """So that the mended config can have it."""
+    wrong = dataclasses.replace(ONE, methods=(Entry("one", RandomSearch(batch=batch)),))
+    with pytest.raises(
+        ValueError, match=r"a batch of 0; at least 1|RandomSearch\.batch is .*; a whole number is needed"
+    ):
+        run(tmp_path / "run", wrong)
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_sweep_grows_and_is_asked_for_less(whole, tmp_path):
     """First 20 seeds, then all 30: only the missing ones run; then 5: nothing runs, and only they are reported."""
     folder = tmp_path / "grown"

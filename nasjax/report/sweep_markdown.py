@@ -67,6 +67,9 @@ def _main(outcome: Outcome, place: Place, queries: int) -> str:
         if reference is not None:
             cells.append("reference" if row.method == reference else _against(against.get(row.method)))
         lines.append(_line(cells))
+    most = max(row.seeds for row in rows)
+    fewer = [f"{_cell(row.method)} {row.seeds:,}" for row in rows if row.seeds < most]
+    lines += ["", f"Seeds, where they are fewer than {most:,}: {', '.join(fewer)}."] if fewer else []
     short = [f"{_cell(row.method)} {fixed(row.unique, 2)}" for row in rows if row.unique < queries]
     lines += ["", f"Unique queries, where they are fewer: {', '.join(short)} on average."] if short else []
     return "\n".join(lines)

@@ -23,8 +23,9 @@ from nasjax.terminal import printable
 ROWS = 2_000_000
 """Rows that a table may have; NAS-Bench-101 has 423,624."""
 
-LARGEST = float(np.finfo(np.float32).max)
-"""Figures are float32 on the device; in the files that are written, those that are no whole numbers."""
+LARGEST = float(np.finfo(np.float32).max) / 4
+SMALLEST = float(np.finfo(np.float32).smallest_normal)
+"""Figures, and differences of them, are float32 on the device; in the files that are written, those that are no whole numbers."""
 
 UNITS = ("", "percent", "fraction")
 """Of accuracies."""
@@ -162,7 +163,9 @@ class Columns:
         if full not in self.loaders:
             raise self.unknown(name, task)
         found = self.loaders[full]()
-        for row in np.flatnonzero(found.there & ~(np.abs(found.values) <= LARGEST))[:1]:
+        size = np.abs(found.values)
+        held = (size == 0) | ((size >= SMALLEST) & (size <= LARGEST))
+        for row in np.flatnonzero(found.there & ~held)[:1]:
             value = float(found.values[row])
             trouble = "beyond float32" if np.isfinite(value) else "an empty place says that there is no figure"
             raise self.error(int(row), f"{full} is {value:g}; {trouble}")

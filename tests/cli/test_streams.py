@@ -62,6 +62,15 @@ def test_a_reader_that_has_enough(arguments):
     assert found.returncode in (0, FAILED)
 
 
+def test_output_without_room_is_no_success():
+    if not os.path.exists("/dev/full"):
+        pytest.skip("no /dev/full")
+    with open("/dev/full", "w") as full:
+        found = spawned("table", "inspect", "digits", stdout=full, stderr=subprocess.PIPE)
+    assert found.stderr == b"nasjax: stdout has no room: what was said is not all there\n"
+    assert found.returncode == FAILED
+
+
 def test_streams_that_are_closed_cost_no_run(here):
     """`nasjax … >&- 2>&- <&-`."""
     run = f"exec {sys.executable} -m nasjax.cli search {TOY} --budget.evaluations 4 --run toy >&- 2>&- <&-"

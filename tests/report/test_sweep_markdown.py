@@ -30,6 +30,13 @@ def test_main_table_by_hand():
     )
 
 
+def test_methods_with_fewer_seeds_are_named():
+    rows = [row("a"), row("slow_one", seeds=50)]
+    text = markdown(make_summary(rows))
+    assert "\nSeeds, where they are fewer than 500: slow_one 50.\n" in text
+    assert "Seeds, where" not in markdown(make_summary([row("a"), row("b")]))
+
+
 def test_searches_that_ended_early_show_beside_their_figures():
     said = "\n\nUnique queries, where they are fewer: b 98.75 on average.\n"
     assert brief(make_summary([row("a"), row("b", unique_queries=98.75)], [])).endswith(said)

@@ -185,6 +185,7 @@ def test_many_strings_are_read_like_one():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
+        ({"op_names": [POOL]}, "nasbench101: op_names is a list; a tuple of names is needed"),
         ({"op_names": ()}, f"nasbench101: op_names is empty; some of {CONV3}, {CONV1}, {POOL}"),
         ({"op_names": (POOL, "conv")}, "nasbench101: unknown operation 'conv' at place 1 of op_names; one of"),
         ({"op_names": (POOL, POOL)}, f"nasbench101: operation '{POOL}' is repeated at place 1 of op_names"),

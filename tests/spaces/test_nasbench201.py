@@ -217,6 +217,7 @@ def test_cells_outside_the_subset_are_invalid():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
+        ({"op_names": ["none"]}, "nasbench201: op_names is a list; a tuple of names is needed"),
         ({"op_names": ()}, "nasbench201: op_names is empty; some of none, skip_connect, nor_conv_1x1, nor_conv_3x3"),
         ({"op_names": ("none", "conv")}, "nasbench201: unknown operation 'conv' at place 1 of op_names; one of none, "),
         ({"op_names": ("none", "none")}, "nasbench201: operation 'none' is repeated at place 1 of op_names"),

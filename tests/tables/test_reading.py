@@ -112,6 +112,8 @@ def test_bad_csv_is_refused(tmp_path, name):
         ("-inf", "line 3: val_acc is -inf"),
         ("1e999", "line 3: val_acc is inf"),
         ("-1e39", r"line 3: val_acc is -1e\+39; beyond float32"),
+        ("2e38", r"line 3: val_acc is 2e\+38; beyond float32"),  # of which differences are to be taken
+        ("1e-40", "line 3: val_acc is 1e-40; beyond float32"),
         ("NA", "line 3: val_acc is 'NA', which is no number"),
         ("1_000", "line 3: val_acc is '1_000'"),
         ('"93,5"', "line 3: val_acc is '93,5'"),
