@@ -278,7 +278,7 @@ def test_knows_what_is_none_of_its_architectures(break_it):
         ({"layers": 1}, "1 layers; 2 to 48"),
         ({"layers": 49}, "49 layers"),
         ({"skip": 1.1}, "skip is 1.1"),
-        ({"op_names": ["conv3x3"]}, "enas: op_names is a list; a tuple of names is needed"),
+        ({"op_names": ["conv3x3"]}, "op_names is a list; a tuple of names is needed"),
         ({"op_names": ()}, "op_names is empty"),
         ({"op_names": ("conv3x3", "conv7x7")}, "'conv7x7' at place 1"),
         ({"op_names": ("conv3x3", "conv3x3")}, "'conv3x3' is repeated at place 1"),
