@@ -199,7 +199,7 @@ def test_searches_that_ended_early_are_told():
 
 
 def test_methods_that_asked_the_same_are_told():
-    """In the same order, over the seeds that both have; `e` has another order, `f` another last key in one search."""
+    """In the same order, over the seeds that both have; `da` has another order, `cb` another last key in one search."""
     keys = [[7, 8, 9], [4, 5, 6], [1, 2, 3]]
     tables = [rows(name, [[3, 2, 1]] * seeds, keys=keys) for name, seeds in (("ad", 3), ("bc", 2))]
     tables += [rows("da", [[3, 2, 1]] * 3, keys=[[7, 9, 8], *keys[1:]])]
