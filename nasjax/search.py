@@ -22,7 +22,7 @@ import numpy as np
 from nasjax import interrupts, machine, resolved, rundir
 from nasjax.base import Arch, Array, Enumerable, Evaluation, Evaluator, Key, MethodSettings, Proposals, PyTree, Space
 from nasjax.record import Record
-from nasjax.scan import INIT, RUN, Trace, num_steps, scan_search, strong, usable
+from nasjax.scan import INIT, RUN, Trace, full_precision, num_steps, scan_search, strong, usable
 
 __all__ = ["Budget", "EvaluatorSettings", "Progress", "Result", "Search", "Trace", "run_search", "scan_search"]
 
@@ -240,9 +240,9 @@ def _compiled(space: Space, settings: MethodSettings, budget: int) -> _Programs:
         return strong(method.tell(state, proposals, evaluation, step))
 
     return _Programs(
-        init=jax.jit(init),
-        ask=jax.jit(ask),
-        tell=jax.jit(tell),
+        init=jax.jit(full_precision(init)),
+        ask=jax.jit(full_precision(ask)),
+        tell=jax.jit(full_precision(tell)),
         keys=jax.jit(jax.vmap(space.canonical_key)),
         batch=method.batch,
         steps=num_steps(method, budget),
@@ -256,7 +256,11 @@ def _compiled(space: Space, settings: MethodSettings, budget: int) -> _Programs:
 def _compiled_evaluator(kind: type) -> Callable[[Evaluator, Key, Arch], Evaluation]:
     """A pure evaluator is an argument of the program, so that its tables are not constants in it."""
     del kind
-    return jax.jit(lambda evaluator, key, archs: evaluator(key, archs))
+
+    def evaluate(evaluator: Evaluator, key: Key, archs: Arch) -> Evaluation:
+        return evaluator(key, archs)
+
+    return jax.jit(full_precision(evaluate))
 
 
 @dataclasses.dataclass

@@ -17,6 +17,7 @@ import toy_run
 import nasjax.search
 from nasjax import history, machine, rundir
 from nasjax.methods.encoding import ByEncoding
+from nasjax.methods.gp_bo import GpBo
 from nasjax.methods.random_search import RandomSearch
 from nasjax.search import Budget, run_search, scan_search
 from nasjax.spaces.nasbench201 import NasBench201
@@ -53,6 +54,24 @@ def test_host_loop_equals_one_program(tmp_path, evaluations, pure):
     for row, spec in enumerate(record.specs):
         assert spec == search.space.to_spec(jax.tree.map(lambda leaf, row=row: leaf[row], archs))
     assert len({tuple(key) for key in record.keys.tolist()}) == len(record)
+
+
+def products(lowered):
+    return [line for line in lowered.as_text().splitlines() if "stablehlo.dot_general" in line]
+
+
+@pytest.mark.parametrize("wanted", [None, "bfloat16"])
+def test_products_keep_their_precision_on_accelerators_too(wanted):
+    """Which round the factors of float32 products if nothing is said; what the user says stands."""
+    space, key, step = NasBench201(), jax.random.key(0), jnp.int32(0)
+    method = GpBo(initial=2).build(space, 4)
+    with jax.default_matmul_precision(wanted):
+        whole = jax.jit(scan_search(space, method, toy_run.MadeUpRewards(pure=True).build(space), 4)).lower(key)
+        programs = nasjax.search._compiled(space, GpBo(initial=2), 4)
+        ask = programs.ask.lower(jax.eval_shape(programs.init, key), key, step)
+    for found in (products(whole), products(ask)):
+        assert found
+        assert all(("HIGHEST" in line) is (wanted is None) for line in found)
 
 
 def test_a_batch_without_luck_is_not_the_end(tmp_path, monkeypatch):
