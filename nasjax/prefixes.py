@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from nasjax import gather
 from nasjax.base import Array
 
 
@@ -110,7 +111,7 @@ def features(
     """
     dtype, size = projected.dtype, adjacency.shape[0]
     old_nodes = jnp.asarray((table.node < table.prefix)[:, None])
-    states = jnp.where(old_nodes, projected[table.node], jnp.zeros((), dtype))
+    states = jnp.where(old_nodes, gather.rows(projected, table.node), jnp.zeros((), dtype))
     label = jnp.where(table.old, labels[table.row, table.column], 0)
     label_bits = jax.nn.one_hot(label, edge_labels, dtype=dtype)
     fixed = jnp.asarray(_fixed_features(table, hidden, edge_labels, size), dtype)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import jraph
 import numpy as np
 
-from nasjax import gnn, gnn_dense, prefixes
+from nasjax import gather, gnn, gnn_dense, prefixes
 from nasjax.base import Alphabet, Array, Key, Rows
 from nasjax.gnn import Dense, Round
 from nasjax.prefixes import Features, Slots
@@ -275,7 +275,7 @@ def _rounds(config: GeneratorConfig, rounds: Round, table: Slots, inputs: Featur
 
 def logits_of_edges(params: Params, table: Slots, h: Array) -> SlotLogits:
     """Returns the logits of one graph's pairs from its states float[n, H]."""
-    difference = h[table.new] - h
+    difference = gather.rows(h, table.new) - h
     mean = row_matrix(table).astype(np.float64)  # rounded once, to the dtype of the parameters
     mean = mean / mean.sum(1, keepdims=True)
     mixture = jnp.asarray(mean, h.dtype) @ _head(params.mixture, difference)  # the self pair is part of the mean

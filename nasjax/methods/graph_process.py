@@ -15,6 +15,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from nasjax import gather
 from nasjax.base import Alphabet, Array, Rows
 from nasjax.methods import gaussian_process
 from nasjax.methods.screen import Archive
@@ -110,10 +111,10 @@ def embed(alphabet: Alphabet, theta: Theta, rows: Rows) -> Array:
     index = jnp.arange(num, dtype=jnp.int32)
     exists = index[None] < rows.size[:, None]
     edges = rows.edges[:, below[0], below[1]]
-    pairs = places[edges] if alphabet.edge_labels else edges[..., None].astype(jnp.float32)
+    pairs = gather.rows(places, edges) if alphabet.edge_labels else edges[..., None].astype(jnp.float32)
     parts = [(jnp.exp(WEIGHT_SPREAD * theta.pairs)[None, :, None] * pairs).reshape(edges.shape[0], -1)]
     if alphabet.node_labels:
-        labels = jnp.where(exists[..., None], places[rows.nodes], 0)
+        labels = jnp.where(exists[..., None], gather.rows(places, rows.nodes), 0)
         nodes = jnp.concatenate([labels, (~exists[..., None]).astype(jnp.float32)], -1)
         parts.append((jnp.exp(WEIGHT_SPREAD * theta.nodes)[None, :, None] * nodes).reshape(edges.shape[0], -1))
     return jnp.concatenate(parts, -1) * (jnp.exp(-theta.length) / _typical(alphabet))
