@@ -2,7 +2,7 @@
 
 As `reinforce_rnn_nb201_cifar100`, with this data set's exploring queries, elite and epochs.
 
-Expected: 10 CPU-seconds a search of `elite`, an eighth of one of `reinforce`. Figures: docs/reinforce_rnn.md. NASJAX_DATA names
+Expected: 50 CPU-seconds a search of `elite`, under half of one of `reinforce`. Figures: docs/reinforce_rnn.md. NASJAX_DATA names
 the folder with nasbench201.npz.
 """
 
