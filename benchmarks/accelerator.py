@@ -1,7 +1,7 @@
-"""Searches side by side in one program on an accelerator: what they take, hold and find, and whether their bits stay.
+"""Searches side by side in one program on an accelerator: what they take and find, and whether their bits stay.
 
     python benchmarks/accelerator.py [--methods improved,gp_bo,evolution,paper] [--widths 1,64,1024] [--rounds 3]
-        [--task cifar100] [--save FOLDER]
+        [--task cifar100] [--anew] [--save FOLDER]
 
 NAS-Bench-201 without `none`, 100 queries (evolution 500), told the validation accuracy after 200 epochs; NASJAX_DATA names the
 folder with the table. Each width is one program that runs so many seeds at once, on one device. Prints a Markdown table: seconds
