@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nasjax import interrupts, machine, resolved, rundir
+from nasjax import field_types, interrupts, machine, resolved, rundir
 from nasjax.base import Arch, Array, Enumerable, Evaluation, Evaluator, Key, MethodSettings, Proposals, PyTree, Space
 from nasjax.record import Record
 from nasjax.scan import INIT, RUN, Trace, full_precision, num_steps, scan_search, strong, usable
@@ -146,15 +146,18 @@ def run_search(
         last evaluation, invalid children, other devices); printed to stderr by default.
 
     Raises:
-      ValueError: a setting is out of range.
+      ValueError: a setting is out of range or of another type than its field.
       FileNotFoundError: data are missing.
       rundir.RunDirError: the directory does not fit; nothing in it was changed.
       OSError: a file could not be written; run again to go on.
       interrupts.Interrupted: SIGINT or SIGTERM; run again to go on.
     """
     tell_person = on_note or _print_note
-    if not 0 <= seed < 1 << 32:
-        raise ValueError(f"seed {seed}: 0 to {(1 << 32) - 1} are allowed")
+    if not isinstance(seed, int | np.integer) or not 0 <= seed < 1 << 32:
+        raise ValueError(f"seed {seed!r}: 0 to {(1 << 32) - 1} are allowed")
+    for name in ("space", "method", "evaluator", "budget"):
+        if dataclasses.is_dataclass(settings := getattr(search, name)):
+            field_types.check(settings, f"config.{name}")
     budget = search.budget.evaluations
     if budget < 1:
         raise ValueError(f"budget.evaluations {budget}: at least 1")

@@ -129,9 +129,9 @@ def check(sweep: Sweep, methods: Sequence[str] = ()) -> list[Entry]:
         raise ValueError("a sweep needs methods and tasks")
     check_tasks([task for task in sweep.tasks if task.task and task.signal])  # the others get their names later
     check_comparison(sweep.compare, names)
-    for settings in (*(entry.method for entry in sweep.methods), *sweep.tasks):
+    for settings in (sweep.space, *(entry.method for entry in sweep.methods), *sweep.tasks):
         if dataclasses.is_dataclass(settings):
-            field_types.check(settings, type(settings).__name__)
+            field_types.check(settings, getattr(settings, "__name__", type(settings).__name__))
     unknown = [name for name in methods if name not in names]
     if unknown:
         close = nearest(unknown[0], names)
@@ -172,20 +172,13 @@ def check_comparison(compare: Comparison, methods: Sequence[str]) -> None:
     Raises:
       ValueError: naming the field.
     """
-    if compare.measure not in ("regret", "t1"):
-        raise ValueError(f"compare.measure {compare.measure!r}; 'regret' or 't1'")
-    if not isinstance(compare.at, tuple):
-        raise ValueError(f"compare.at {compare.at!r:.40}: a tuple of numbers of queries, (50, 100) or (50,)")
+    field_types.check(compare, "compare")
     for query in compare.at:
-        if type(query) is not int or query < 1:
+        if query < 1:
             raise ValueError(f"compare.at {query!r:.40}: a whole number, at least 1")
     default = Comparison()
     for field in ("references", "claims", "against"):
         names = getattr(compare, field)
-        if isinstance(names, str):
-            raise ValueError(f"compare.{field} {names!r}: a tuple of names, ({names!r},)")
-        if not isinstance(names, tuple) or not all(isinstance(name, str) for name in names):
-            raise ValueError(f"compare.{field} {names!r:.60}: a tuple of methods' names")
         for name in names if names != getattr(default, field) else ():
             if name not in methods:
                 close = nearest(name, methods)

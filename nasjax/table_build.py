@@ -23,7 +23,7 @@ import jax
 import numpy as np
 import numpy.typing as npt
 
-from nasjax import checkpoint, files, interrupts, machine, resolved, rundir
+from nasjax import checkpoint, field_types, files, interrupts, machine, resolved, rundir
 from nasjax.base import Enumerable, Evaluator
 from nasjax.checkpoint import Arrays, DamagedError
 from nasjax.search import EvaluatorSettings
@@ -121,6 +121,7 @@ def run_build(
     """
     if not isinstance(build.space, Enumerable):
         raise ValueError(f"table build: the space {getattr(build.space, 'name', '?')!r} cannot be enumerated")
+    field_types.check(build, "build")
     if build.seeds < 1 or build.chunk < 1:
         raise ValueError(f"table build: seeds {build.seeds} and chunk {build.chunk} must be at least 1")
     config = cast(dict[str, Any], resolved.plain(build))

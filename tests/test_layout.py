@@ -68,6 +68,7 @@ RULES = {
     "nasjax.train": ("nasjax.base", "nasjax.graph", "nasjax.npy", "nasjax.spaces", "nasjax.train"),
     "nasjax.tables": (
         "nasjax.base",
+        "nasjax.field_types",
         "nasjax.files",
         "nasjax.graph",
         "nasjax.npy",
@@ -93,6 +94,7 @@ RULES = {
         "nasjax.rundir",
         "nasjax.record",
         "nasjax.resolved",
+        "nasjax.field_types",
         "nasjax.interrupts",
         "nasjax.machine",
     ),
@@ -130,6 +132,7 @@ RULES = {
     "nasjax.table_build": (
         "nasjax.base",
         "nasjax.checkpoint",
+        "nasjax.field_types",
         "nasjax.files",
         "nasjax.interrupts",
         "nasjax.machine",

@@ -7,6 +7,7 @@ import math
 import os
 import pathlib
 import threading
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -215,13 +216,35 @@ def test_metrics_may_not_change_their_names(tmp_path, monkeypatch):
         run_search(SEARCH, 3, tmp_path / "run", on_note=quiet)
 
 
+@dataclasses.dataclass(frozen=True)
+class Annotated(RandomSearch):
+    extra: Any = ()
+
+
 @pytest.mark.parametrize(
     ("search", "seed", "message"),
     [
         (budget(0), 0, "budget.evaluations 0: at least 1"),
         (SEARCH, -1, "seed -1"),
         (SEARCH, 1 << 32, "seed 4294967296"),
-        (dataclasses.replace(SEARCH, method=RandomSearch(batch=[])), 0, "config.method: unhashable type: 'list'"),
+        (SEARCH, "3", "seed '3': 0 to 4294967295 are allowed"),
+        (
+            dataclasses.replace(SEARCH, method=RandomSearch),
+            0,
+            "config.method is the class RandomSearch; its settings are",
+        ),
+        (budget(2.5), 0, "config.budget.evaluations is 2.5; a whole number is needed"),
+        (
+            dataclasses.replace(SEARCH, method=RandomSearch(batch=[])),
+            0,
+            r"config.method.batch is \[\]; a whole number is needed",
+        ),
+        (
+            dataclasses.replace(SEARCH, evaluator=toy_run.MadeUpRewards("0")),
+            0,
+            "config.evaluator.nan_share is '0'; a number is",
+        ),
+        (dataclasses.replace(SEARCH, method=Annotated(extra=[])), 0, "config.method: unhashable type: 'list'"),
     ],
 )
 def test_bad_settings_make_no_folder(tmp_path, search, seed, message):

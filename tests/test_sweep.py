@@ -14,6 +14,7 @@ import toy_sweep
 from nasjax import results, rundir
 from nasjax.methods.random_search import RandomSearch
 from nasjax.search import Budget
+from nasjax.spaces.enas import Enas
 from nasjax.summary import Comparison
 from nasjax.sweep import CHUNKS, PLAN, RESULTS, SUMMARY, Entry, _chunk_size, check, run_sweep
 from nasjax.sweep_settings import check_comparison
@@ -353,7 +354,9 @@ def test_a_folder_in_a_files_place_is_named(copied, name):
         ({"budget": Budget(0)}, "budget.evaluations 0: a whole number, 1 to"),
         ({"chunk": -1}, "chunk -1"),
         ({"seeds": "5"}, "seeds '5': a whole number"),
-        ({"compare": Comparison(measure="T1")}, "compare.measure 'T1'"),
+        ({"space": Enas(6.0)}, "Enas.layers is 6.0; a whole number is needed"),
+        ({"methods": (Entry("one", RandomSearch),)}, "RandomSearch is the class RandomSearch; its settings are needed"),
+        ({"compare": Comparison(measure="T1")}, "compare.measure is 'T1'; one of 'regret', 't1' is needed"),
         ({"methods": ()}, "needs methods and tasks"),
         ({"methods": SWEEP.methods[:1] * 2}, "two methods are called 'one'"),
         ({"methods": (Entry("../x", RandomSearch()),)}, r"method name '\.\./x': lower-case letters"),
@@ -381,14 +384,14 @@ def test_bad_sweeps_are_refused(changes, message, tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"measure": "T1"}, r"compare\.measure 'T1'; 'regret' or 't1'"),
+        ({"measure": "T1"}, r"compare\.measure is 'T1'; one of 'regret', 't1' is needed"),
         ({"at": (10, 0)}, r"compare\.at 0: a whole number, at least 1"),
-        ({"at": (2.5,)}, r"compare\.at 2\.5: a whole number"),
-        ({"at": ("3",)}, r"compare\.at '3': a whole number"),
-        ({"at": 3}, r"compare\.at 3: a tuple of numbers of queries"),
-        ({"references": (3,)}, r"compare\.references \(3,\): a tuple of methods' names"),
+        ({"at": (2.5,)}, r"compare\.at\[0\] is 2\.5; a whole number is needed$"),
+        ({"at": ("3",)}, r"compare\.at\[0\] is '3'; a whole number is needed$"),
+        ({"at": 3}, r"compare\.at is 3; a tuple of whole numbers, as \(3,\), is needed$"),
+        ({"references": (3,)}, r"compare\.references\[0\] is 3; a text is needed$"),
         ({"claims": ("cem",)}, r"compare\.claims and compare\.against go together"),
-        ({"references": "cem"}, r"compare\.references 'cem': a tuple of names, \('cem',\)"),
+        ({"references": "cem"}, r"compare\.references is 'cem'; a tuple of texts, as \('cem',\), is needed$"),
         ({"references": ("cemm",)}, r"compare\.references 'cemm' is no method of the sweep; did you mean cem\?"),
         ({"claims": ("ours",)}, r"compare\.claims 'ours' is no method of the sweep; one of cem, random_search"),
         ({"against": ("cem", "random")}, r"compare\.against 'random' is no method of the sweep; did you mean"),

@@ -113,8 +113,15 @@ def test_what_is_written_is_a_table(whole):
     assert "nasjax table build toy_build --seeds 2" in found.facts.source
 
 
-@pytest.mark.parametrize("changes", [{"seeds": 0}, {"chunk": 0}])
-def test_bad_settings_are_refused(changes, tmp_path):
-    with pytest.raises(ValueError, match="must be at least 1"):
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seeds": 0}, "must be at least 1"),
+        ({"chunk": 0}, "must be at least 1"),
+        ({"seeds": "3"}, "build.seeds is '3'; a whole number is needed"),
+    ],
+)
+def test_bad_settings_are_refused(changes, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
         run_build(dataclasses.replace(BUILD, **changes), tmp_path / "bad")
     assert not (tmp_path / "bad").exists()

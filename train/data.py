@@ -10,6 +10,7 @@ and test. Ours; 500 training images and four copies were chosen for the agreemen
 
 import dataclasses
 import functools
+import pathlib
 from typing import Literal, NamedTuple
 
 import jax
@@ -54,7 +55,7 @@ class TaskSettings:
     validation_images: int | None = None
     test_images: int | None = None
     split_seed: int = 0
-    data_dir: str | None = None
+    data_dir: str | pathlib.Path | None = None
 
 
 @dataclasses.dataclass(frozen=True)

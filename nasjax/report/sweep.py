@@ -94,12 +94,21 @@ def brief(found: Mapping[str, Any]) -> str:
 
 
 def read_markdown(folder: pathlib.Path) -> str:
-    """Returns the tables of a sweep's `summary.json` as GitHub's Markdown.
+    """Returns the tables of a sweep's `summary.json` as GitHub's Markdown, below warnings if the files beside it are others'.
+
+    The results may be missing or damaged: they are large, and the tables do not need them.
 
     Raises:
-      RunDirError: it is missing or damaged.
+      RunDirError: `config.json` or the summary is missing or damaged.
     """
-    return sweep_markdown.markdown(read_summary(folder))
+    outcome, groups, warnings = read_summary(folder), None, []
+    if (folder / RESULTS).exists():
+        try:
+            groups = read_searches(folder)
+        except rundir.RunDirError as error:
+            warnings.append(f"{error}.")
+    warnings += _disagreements(rundir.read_config(folder), outcome, groups)
+    return "".join(f"> **Warning:** {text}\n\n" for text in warnings) + sweep_markdown.markdown(outcome)
 
 
 def read_summary(folder: pathlib.Path) -> Outcome:
@@ -262,13 +271,13 @@ def _tables(outcome: Outcome, place: Place, queries: int) -> str:
     return f"<h3>After {queries:,} queries{badge(outcome.sources[place])}</h3>\n{table}\n{tests}"
 
 
-def _disagreements(config: Mapping[str, Any], outcome: Outcome, groups: Mapping[Group, Searches]) -> list[str]:
-    """What a person must know of files that do not belong together, as HTML."""
+def _disagreements(config: Mapping[str, Any], outcome: Outcome, groups: Mapping[Group, Searches] | None) -> list[str]:
+    """What a person must know of files that do not belong together, in words without a sign of HTML or Markdown."""
     found = []
     if outcome.hash != config.get("hash"):
         found.append(f"{SUMMARY} belongs to another config than config.json; {_REMEDY}.")
     seeds = {(*row.place, row.method): row.seeds for row in outcome.rows}
-    if seeds != {group: len(searches.seeds) for group, searches in groups.items()}:
+    if groups is not None and seeds != {group: len(searches.seeds) for group, searches in groups.items()}:
         found.append(f"{SUMMARY} and {RESULTS} are of different searches; {_REMEDY}.")
     return found
 

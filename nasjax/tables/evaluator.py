@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 
+from nasjax import field_types
 from nasjax.base import Arch, Array, Evaluation, Key, Space, evaluation_key
 from nasjax.tables.architectures import placed
 from nasjax.tables.arranging import arranged, distinct, missing, share
@@ -62,11 +63,7 @@ class Table:
           FileNotFoundError: there is no such file; says where it was looked for.
           ValueError: a setting, the file, or a row of it is wrong; says what there is, and which row.
         """
-        for field in ("file", "task", "signal", "test", "cost"):
-            if not isinstance(getattr(self, field), str):
-                raise ValueError(f"table: {field} is {getattr(self, field)!r:.60}, not a text")
-        if self.draws not in ("auto", "prior", "rows"):
-            raise ValueError(f"table: draws is {self.draws!r}; one of auto, prior, rows")
+        field_types.check(self, "table")
         table, digest = load(self.file)
         chosen = _chosen(table, self)
         signal = chosen.signal

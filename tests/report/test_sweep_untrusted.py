@@ -10,7 +10,7 @@ from report_page import TAGS
 from sweep_cases import METHODS, SVG_TAGS, make_sweep, read
 
 from nasjax import results, rundir
-from nasjax.report.sweep import markdown, write_report
+from nasjax.report.sweep import markdown, read_markdown, write_report
 from nasjax.summary import Comparison
 
 HOSTILE = [
@@ -163,3 +163,17 @@ def test_a_summary_of_another_sweep_is_said(tmp_path):
     assert page.source.count('class="warning"') == 2
     assert "Warning: summary.json belongs to another config than config.json" in page.text
     assert page.only("h1").startswith("2 methods")
+    warnings = "\n\n".join(
+        f"> **Warning:** {text}; nasjax sweep makes it anew from the chunks."
+        for text in (
+            "summary.json belongs to another config than config.json",
+            "summary.json and results.parquet are of different searches",
+        )
+    )
+    assert read_markdown(folder) == f"{warnings}\n\n{markdown(content)}"
+    (folder / "results.parquet").write_bytes(b"x")
+    text = read_markdown(folder)
+    assert text.startswith(f"> **Warning:** {folder}/results.parquet: no Parquet file")
+    assert text.endswith(f"\n\n{markdown(content)}")
+    (folder / "results.parquet").unlink()
+    assert read_markdown(folder).count("Warning") == 1

@@ -274,8 +274,8 @@ def test_bad_settings(mine, tmp_path):
         ({"signal": "val_ac"}, r"no column 'val_ac', did you mean val_acc\?; there are val_acc, test_acc"),
         ({"test": "tset_acc"}, r"no column 'tset_acc', did you mean test_acc\?"),
         ({"cost": "hours"}, "no column 'hours'"),
-        ({"cost": 5}, "table: cost is 5, not a text"),
-        ({"draws": "some"}, "draws is 'some'; one of auto, prior, rows"),
+        ({"cost": 5}, "table.cost is 5; a text is needed"),
+        ({"draws": "some"}, "table.draws is 'some'; one of 'auto', 'prior', 'rows' is needed"),
         ({"signal": "val_acc:run"}, "no single runs of 'val_acc'; there are those of none"),
     ):
         with pytest.raises(ValueError, match=message):
