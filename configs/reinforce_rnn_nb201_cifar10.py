@@ -2,8 +2,8 @@
 
 As `reinforce_rnn_nb201_cifar100`, with this data set's exploring queries, elite and epochs.
 
-Expected: 140 CPU-seconds a search of `elite`, a quarter of a second one of `reinforce`. Figures: docs/reinforce_rnn.md. NASJAX_DATA
-names the folder with nasbench201.npz.
+Expected: 140 CPU-seconds a search of `elite`, a quarter of a second one of `reinforce`. Figures: docs/reinforce_rnn.md.
+NASJAX_DATA names the folder with nasbench201.npz.
 """
 
 from nasjax.configs import reinforce_rnn_nb201_cifar100

@@ -5,8 +5,8 @@ the loop of GraphPNAS's paper with this data set's exploring queries, elite and 
 `reinforce` (100 seeds): batches of ten, policy gradients. Their other settings: `reinforce_rnn_tuning`. Beside them the control
 `cem`, at the same seeds.
 
-Expected: 90 CPU-seconds a search of `elite`, a quarter of a second one of `reinforce`. Figures: docs/reinforce_rnn.md. NASJAX_DATA
-names the folder with nasbench201.npz.
+Expected: 90 CPU-seconds a search of `elite`, a quarter of a second one of `reinforce`. Figures: docs/reinforce_rnn.md.
+NASJAX_DATA names the folder with nasbench201.npz.
 """
 
 from nasjax.methods.cem import Cem
