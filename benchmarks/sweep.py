@@ -6,7 +6,8 @@
 NAS-Bench-201 without `none`, CIFAR-10's validation accuracy after 12 epochs; NASJAX_DATA names the folder with the table.
 Ours are the programs of `nasjax sweep`, compiled anew in each round; the others run one search after another: the same
 methods in plain Python (`plain_searches.py`), and syne-tune's searchers by `suggest` and `on_trial_complete`, without its
-tuner and simulator, which could only add to that. The time is that of the searches, not of what is written of them.
+tuner and simulator, which could only add to that. The time is that of the searches, not of what is written of them. The
+process binds itself to one core.
 
 Engines take turns within a round. Prints CPU seconds (median, smallest and largest round), the compilation apart; then
 searches per CPU-second, with the compilation too; then what was found. Figures with ~ are extrapolated from fewer searches,
@@ -212,6 +213,18 @@ def add_syne_tune(compared: list[Case], table: plain_searches.Table, many: int) 
             contenders.append(Contender("syne-tune, BORE", SyneTune(Bore, queries, table), 1))
 
 
+def one_core() -> None:
+    """Keeps all threads of all engines on one core; before jax starts its devices.
+
+    XLA gives a program as many threads as there are cores, whatever its flags say: on two, an evolution took twice the CPU
+    seconds that it takes on one, and no less by the clock. `nasjax sweep` has a device a core.
+    """
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    else:
+        print("this system binds no process to a core: CPU seconds are those of all threads", file=sys.stderr)
+
+
 def looked_up(evaluator: TableEvaluator) -> plain_searches.Table:
     """Returns the evaluator's table as lists by the architectures' numbers."""
     archs = SPACE.all()
@@ -378,6 +391,7 @@ def main() -> None:
     sizes = sorted({int(size) for size in arguments.seeds.split(",")})
     if min(rounds, sizes[0], arguments.width or 1) < 1:
         parser.error("--rounds, --seeds and --width: at least 1")
+    one_core()
     try:
         evaluator = TABLE.build(SPACE)
     except FileNotFoundError as error:
