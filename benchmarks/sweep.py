@@ -1,7 +1,7 @@
-"""Searches of a table: this engine beside plain Python and beside syne-tune, on one thread of a CPU.
+"""Searches of a table: this engine beside plain Python and beside syne-tune, on one core of a CPU.
 
     python benchmarks/sweep.py [--rounds 5] [--seeds 1,100,1000,10000] [--quick] [--width 64]
-        [--markdown]
+        [--forms] [--markdown]
 
 NAS-Bench-201 without `none`, CIFAR-10's validation accuracy after 12 epochs; NASJAX_DATA names the folder with the table.
 Ours are the programs of `nasjax sweep`, compiled anew in each round; the others run one search after another: the same
@@ -60,14 +60,27 @@ LIMIT = 3.0  # standard errors
 class Ours:
     """Seeds side by side in one program."""
 
-    def __init__(self, settings: MethodSettings, queries: int, evaluator: TableEvaluator, width: int | None) -> None:
-        """`width`: seeds side by side; None = what `nasjax sweep` takes."""
+    def __init__(
+        self,
+        settings: MethodSettings,
+        queries: int,
+        evaluator: TableEvaluator,
+        width: int | None = None,
+        level: int | None = None,
+    ) -> None:
+        """`width`: seeds side by side; `level`: of LLVM's optimisation. None = what `nasjax sweep` takes."""
         self.settings, self.queries, self.evaluator, self.width = settings, queries, evaluator, width
+        self.flags = "" if level is None else f" --xla_backend_optimization_level={level}"
 
     def compile(self) -> None:
         seeds.forget()  # what an earlier round compiled
         given = SPACE, self.settings, self.evaluator, self.queries
-        self.program = seeds.program(*given, devices=jax.local_devices()[:1], width=self.width)
+        own = os.environ["XLA_FLAGS"]
+        os.environ["XLA_FLAGS"] = own + self.flags  # which `seeds` reads each time, and leaves the level to it
+        try:
+            self.program = seeds.program(*given, devices=jax.local_devices()[:1], width=self.width)
+        finally:
+            os.environ["XLA_FLAGS"] = own
 
     def search(self, wanted: Sequence[int]) -> Any:
         return self.program(self.evaluator, wanted)
@@ -162,8 +175,18 @@ class Measured(NamedTuple):
         return statistics.median(self.run[known]) * searches / known
 
 
-def cases(evaluator: TableEvaluator, table: plain_searches.Table, quick: bool, width: int | None) -> list[Case]:
-    """Returns the comparisons; `quick`: without those of methods that train a model, and with fewer searches."""
+def cases(
+    evaluator: TableEvaluator, table: plain_searches.Table, quick: bool, width: int | None, forms: bool
+) -> list[Case]:
+    """Returns the comparisons.
+
+    Args:
+      evaluator: what ours look up.
+      table: what the others look up.
+      quick: without those of methods that train a model, and with fewer searches.
+      width: seeds side by side.
+      forms: ours also otherwise compiled, where no model is trained.
+    """
     many = 200 if quick else 1000
     methods: dict[str, tuple[MethodSettings, plain_searches.Method]] = {
         "random search": (RandomSearch(batch=1), plain_searches.random_search),
@@ -175,7 +198,12 @@ def cases(evaluator: TableEvaluator, table: plain_searches.Table, quick: bool, w
     def case(name: str, queries: int, most: int) -> Case:
         settings, method = methods[name]
         ours = Contender("nasjax", Ours(settings, queries, evaluator, width), most)
-        return Case(name, queries, [ours, Contender("plain Python", Plain(method, queries, table), many)])
+        others = [Contender("plain Python", Plain(method, queries, table), many)]
+        if forms:
+            wide = Ours(settings, queries, evaluator, width=1024)
+            level = Ours(settings, queries, evaluator, width, level=2)
+            others += [Contender("nasjax, 1,024 wide", wide, most), Contender("nasjax, level 2", level, most)]
+        return Case(name, queries, [ours, *others])
 
     compared = [*(case(name, 100, 10_000) for name in methods), case("evolution", 500, 1000 if quick else 10_000)]
     if not quick:
@@ -383,8 +411,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, help="5, or 2 with --quick")
     parser.add_argument("--seeds", default="1,100,1000,10000", help="searches of each method")
-    parser.add_argument("--quick", action="store_true", help="two minutes: no methods with a model, fewer searches")
+    parser.add_argument("--quick", action="store_true", help="three minutes: no methods with a model, fewer searches")
     parser.add_argument("--width", type=int, help=f"seeds side by side in our programs; {seeds.WIDEST} by default")
+    parser.add_argument("--forms", action="store_true", help="ours also 1,024 wide, and at LLVM's level 2")
     parser.add_argument("--markdown", action="store_true", help="Markdown tables")
     arguments = parser.parse_args()
     rounds = arguments.rounds or (2 if arguments.quick else 5)
@@ -396,7 +425,7 @@ def main() -> None:
         evaluator = TABLE.build(SPACE)
     except FileNotFoundError as error:
         raise SystemExit(f"{error}") from error
-    compared = cases(evaluator, looked_up(evaluator), arguments.quick, arguments.width)
+    compared = cases(evaluator, looked_up(evaluator), arguments.quick, arguments.width, arguments.forms)
     syne_tune = (
         importlib.metadata.version("syne-tune") if has_syne_tune() else 'not installed: pip install -e ".[bench]"'
     )

@@ -5,7 +5,7 @@
 Evolution with exact deduplication on NAS-Bench-201 without `none`, CIFAR-10's validation accuracy after 12 epochs;
 NASJAX_DATA names the folder with the table. Each core is a device that runs 64 seeds side by side, as in `nasjax sweep`. Prints
 a Markdown table: seconds by the clock and CPU seconds of compiling (nothing is cached) and of all searches, median (smallest
-to largest). The clock counts other programs too: run it on a machine that does nothing else. One thread's CPU seconds,
+to largest). The clock counts other programs too: run it on a machine that does nothing else. One core's CPU seconds,
 beside other engines: `benchmarks/sweep.py`.
 """
 

@@ -4,7 +4,7 @@
 improvement is asked for. The generator (3 rounds) is refitted to the 10 best before every fifth query, the surrogate's
 hyperparameters before every third. Beside it the controls `cem`, `local_search` and `gp_bo`, at the same seeds.
 
-Expected: under 2 CPU-seconds a search of GraphPNAS, 20 CPU-minutes in all; at the optimum after 50 queries in 95 % of the
+Expected: 1.7 to 2.6 CPU-seconds a search of GraphPNAS, 20 CPU-minutes in all; at the optimum after 50 queries in 95 % of the
 seeds on CIFAR-10, 99 % on CIFAR-100. Figures (--seeds 400): docs/nasbench201_graphpnas.md.
 NASJAX_DATA names the folder with nasbench201.npz.
 """

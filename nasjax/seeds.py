@@ -20,7 +20,7 @@ from nasjax.base import Array, Evaluator, Method, MethodSettings, Space
 from nasjax.scan import Trace, scan_search
 
 WIDEST = 64
-"""Seeds side by side: a few seeds should not pay for many, and more gain little on CPUs (docs/sweep_speed.md)."""
+"""Seeds side by side: a few seeds should not pay for many, and more gain a quarter at most on CPUs (docs/sweep_speed.md)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,7 +114,7 @@ def side_by_side(method: Method, platform: str) -> int:
 
 
 def _compiler_options(method: Method, platform: str) -> dict[str, Any]:
-    """Less of LLVM where nothing is trained: a quarter less compiling, at little cost (docs/sweep_speed.md).
+    """Less of LLVM where nothing is trained: a fifth less compiling, at no cost but to evolution (docs/sweep_speed.md).
 
     Where XLA_FLAGS say how much, that counts.
     """

@@ -1,4 +1,5 @@
-"""What has to be settled before jax starts its devices: one CPU device a core, no threads inside, a compilation cache.
+"""What has to be settled before jax starts its devices: one CPU device a core, no operation shared between
+threads, a compilation cache.
 
 The products of small children are too small to be shared between threads, but children are easily shared between
 devices. What the user has set is left as it is.
