@@ -1,5 +1,4 @@
-"""What has to be settled before jax starts its devices: one CPU device a core, no operation shared between
-threads, a compilation cache.
+"""What has to be settled before jax starts its devices: one CPU device a core, one thread an operation, a cache.
 
 The products of small children are too small to be shared between threads, but children are easily shared between
 devices. What the user has set is left as it is.
