@@ -55,6 +55,7 @@ SPACE = NasBench201(op_names=("skip_connect", "nor_conv_1x1", "nor_conv_3x3", "a
 TABLE = Table("nasbench201.npz", "cifar10", "val_acc@12")
 PAPER = GraphPNAS(batch=1, form="dense", explore_iters=15, elite=10, epochs=60)  # the protocol of CIFAR-100
 LIMIT = 3.0  # standard errors
+XLA_LEVEL = 3  # of LLVM's optimisation where nobody says: `debug_options_flags.cc`
 
 
 class Ours:
@@ -68,7 +69,9 @@ class Ours:
         width: int | None = None,
         level: int | None = None,
     ) -> None:
-        """`width`: seeds side by side; `level`: of LLVM's optimisation. None = what `nasjax sweep` takes."""
+        """`width`: seeds side by side; `level`: of LLVM's optimisation, XLA's own. None = what `nasjax sweep` takes."""
+        if level not in (None, XLA_LEVEL):
+            raise ValueError(f"level {level}: a process can only be started with it, by XLA_FLAGS")
         self.settings, self.queries, self.evaluator, self.width = settings, queries, evaluator, width
         self.flags = "" if level is None else f" --xla_backend_optimization_level={level}"
 
@@ -76,7 +79,7 @@ class Ours:
         seeds.forget()  # what an earlier round compiled
         given = SPACE, self.settings, self.evaluator, self.queries
         own = os.environ["XLA_FLAGS"]
-        os.environ["XLA_FLAGS"] = own + self.flags  # which `seeds` reads each time, and leaves the level to it
+        os.environ["XLA_FLAGS"] = own + self.flags  # `seeds` reads it anew and stands aside; XLA read it at its start
         try:
             self.program = seeds.program(*given, devices=jax.local_devices()[:1], width=self.width)
         finally:
@@ -201,8 +204,11 @@ def cases(
         others = [Contender("plain Python", Plain(method, queries, table), many)]
         if forms:
             wide = Ours(settings, queries, evaluator, width=1024)
-            level = Ours(settings, queries, evaluator, width, level=2)
-            others += [Contender("nasjax, 1,024 wide", wide, most), Contender("nasjax, level 2", level, most)]
+            level = Ours(settings, queries, evaluator, width, level=XLA_LEVEL)
+            others += [
+                Contender("nasjax, 1,024 wide", wide, most),
+                Contender(f"nasjax, level {XLA_LEVEL}", level, most),
+            ]
         return Case(name, queries, [ours, *others])
 
     compared = [*(case(name, 100, 10_000) for name in methods), case("evolution", 500, 1000 if quick else 10_000)]
@@ -413,7 +419,7 @@ def main() -> None:
     parser.add_argument("--seeds", default="1,100,1000,10000", help="searches of each method")
     parser.add_argument("--quick", action="store_true", help="three minutes: no methods with a model, fewer searches")
     parser.add_argument("--width", type=int, help=f"seeds side by side in our programs; {seeds.WIDEST} by default")
-    parser.add_argument("--forms", action="store_true", help="ours also 1,024 wide, and at LLVM's level 2")
+    parser.add_argument("--forms", action="store_true", help=f"ours also 1,024 wide, and at LLVM's level {XLA_LEVEL}")
     parser.add_argument("--markdown", action="store_true", help="Markdown tables")
     arguments = parser.parse_args()
     rounds = arguments.rounds or (2 if arguments.quick else 5)
