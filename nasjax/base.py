@@ -88,7 +88,9 @@ class Origin(enum.IntEnum):
     MODEL = 1  # a learned model's sample
     EDIT = 2  # an edit of an evaluated architecture
     REFILL = 3  # the prior again, because all candidates had been seen
-    FALLBACK = 4  # uniform over the unseen classes, because candidates and refills had all been seen
+    FALLBACK = (
+        4  # uniform over what is unseen (classes, rows of a table), because candidates and refills had all been seen
+    )
 
 
 class Proposals(NamedTuple):
@@ -244,6 +246,9 @@ class Partial(Space, Protocol):
 
     def has_row(self, arch: Arch) -> Array:
         """Returns bool[], whether the architecture can be evaluated."""
+
+    def sample_row(self, key: Key) -> Arch:
+        """Returns an architecture that can be evaluated, one of each network, each equally likely."""
 
 
 @runtime_checkable

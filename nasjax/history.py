@@ -9,6 +9,7 @@ with all keys of the buffer, above that with the 16 of one bucket.
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple, cast
 
 import jax
@@ -22,7 +23,7 @@ COMPARED = 128
 """Largest budget whose keys are all compared; above it buckets are faster."""
 
 ROUNDS = 32
-"""Most rounds of draws of the prior for one batch, in a space whose unseen architectures cannot be listed."""
+"""Most rounds of draws for one batch, of the prior and of rows, in a space whose unseen architectures cannot be listed."""
 
 BUCKET = 16
 """Keys in a bucket; buckets are filled to about 2 when the budget is spent."""
@@ -125,7 +126,9 @@ def first_unseen(
 
     Rows that are missing come from `refills` draws of the prior (REFILL); then, in an `Enumerable` space, uniformly
     from the unseen classes, each by its smallest member (FALLBACK), in others from further draws of the prior, up to
-    `ROUNDS` times as many. Rows that are still missing, and rows that would overrun the budget, stand last and are not live.
+    `ROUNDS` times as many, and where a table has a part of such a space, from as many draws of what it has (FALLBACK): few of
+    the prior's may be there, or few different ones. Rows that are still missing, and rows that would overrun the budget, stand
+    last and are not live.
 
     Args:
       space: the space.
@@ -148,9 +151,12 @@ def first_unseen(
     rows = _Rows(archs, identity[start], jnp.full(batch, int(origin), jnp.int32), jnp.int32(0))
     rows = _append(space, history, rows, candidates, identity, allowed, origin)
     if refills:
-        rows = _refill(space, history, rows, wanted, refills, refill_key)
+        most = 1 if isinstance(space, Enumerable) else ROUNDS
+        rows = _refill(space, history, rows, wanted, refills, most, refill_key, space.sample, Origin.REFILL)
     if isinstance(space, Enumerable):
         rows = _fall_back(space, history, rows, wanted, fallback_key)
+    elif isinstance(space, Partial) and refills:
+        rows = _refill(space, history, rows, wanted, refills, ROUNDS, fallback_key, space.sample_row, Origin.FALLBACK)
     live = jnp.arange(batch) < jnp.minimum(rows.filled, wanted)
     return Proposals(rows.archs, live, rows.origin, info or {})
 
@@ -244,12 +250,21 @@ def _append(
     )
 
 
-def _refill(space: Space, history: History, rows: _Rows, wanted: Array, refills: int, key: Key) -> _Rows:
-    """The rows with unseen draws of the prior appended, while some are missing.
+def _refill(
+    space: Space,
+    history: History,
+    rows: _Rows,
+    wanted: Array,
+    refills: int,
+    most: int,
+    key: Key,
+    sample: Callable[[Key], Arch],
+    origin: Origin,
+) -> _Rows:
+    """The rows with unseen draws of `sample` appended, `refills` a round, while some are missing, at most `most` rounds.
 
     A loop even where one round is all: under `vmap` draws are made only where some search needs them, with a `cond` always.
     """
-    most = 1 if isinstance(space, Enumerable) else ROUNDS
 
     def needed(state: tuple[Array, Key, _Rows]) -> Array:
         tried, _, rows = state
@@ -258,12 +273,12 @@ def _refill(space: Space, history: History, rows: _Rows, wanted: Array, refills:
     def draw(state: tuple[Array, Key, _Rows]) -> tuple[Array, Key, _Rows]:
         tried, key, rows = state
         keys = jax.random.split(key, refills)
-        drawn = jax.vmap(space.sample)(keys)
+        drawn = jax.vmap(sample)(keys)
         identity = jax.vmap(functools.partial(_identity, space))(drawn)
         allowed = jnp.ones(refills, bool)
         # A key that changes: what does not depend on the round, XLA would draw ahead of the loop, hence always.
         following = jax.random.fold_in(key, refills)  # none of `keys`
-        return tried + 1, following, _append(space, history, rows, drawn, identity, allowed, Origin.REFILL)
+        return tried + 1, following, _append(space, history, rows, drawn, identity, allowed, origin)
 
     return jax.lax.while_loop(needed, draw, (jnp.int32(0), key, rows))[2]
 

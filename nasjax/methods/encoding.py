@@ -34,10 +34,6 @@ class ByEncoding:
         """Returns the wrapped space's answer."""
         return self.space.is_valid(arch)
 
-    def has_row(self, arch: Arch) -> Array:
-        """Returns the wrapped space's answer; True where it has everything."""
-        return self.space.has_row(arch) if isinstance(self.space, Partial) else jnp.bool_(True)
-
     def canonical_key(self, arch: Arch) -> Array:
         """Returns uint32[2], equal for equal arrays."""
         words = jnp.concatenate([leaf.reshape(-1) for leaf in jax.tree.leaves(arch)]).astype(jnp.uint32)
@@ -67,6 +63,23 @@ class ByEncoding:
     def from_spec(self, spec: str) -> Arch:
         """Reads the wrapped space's string."""
         return self.space.from_spec(spec)
+
+
+@dataclasses.dataclass(frozen=True)
+class PartByEncoding(ByEncoding):
+    """The same for a part of a space."""
+
+    @property
+    def _part(self) -> Partial:
+        return cast(Partial, self.space)
+
+    def has_row(self, arch: Arch) -> Array:
+        """Returns the wrapped space's answer."""
+        return self._part.has_row(arch)
+
+    def sample_row(self, key: Key) -> Arch:
+        """Returns the wrapped space's row."""
+        return self._part.sample_row(key)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,8 +125,10 @@ class EnumerableByEncoding(ByEncoding):
 
 
 def by_encoding(space: Space) -> Space:
-    """Returns the space with encodings for classes; `Enumerable` where `space` is."""
-    return EnumerableByEncoding(space) if isinstance(space, Enumerable) else ByEncoding(space)
+    """Returns the space with encodings for classes; `Enumerable` where `space` is, else `Partial` where `space` is."""
+    if isinstance(space, Enumerable):
+        return EnumerableByEncoding(space)
+    return PartByEncoding(space) if isinstance(space, Partial) else ByEncoding(space)
 
 
 class Repeats(NamedTuple):

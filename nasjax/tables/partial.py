@@ -1,7 +1,7 @@
 """Searching what a table has: in a space where it has not every architecture, the others count as seen.
 
 An enumerable space loses the classes without a row (a class is there if any of its strings is); other spaces are asked
-for each candidate whether it has one (`base.Partial`, which `history` heeds).
+for each candidate whether it has one (`base.Partial`, which `history` heeds), and for rows where the prior's draws run dry.
 """
 
 import dataclasses
@@ -53,7 +53,7 @@ def part(space: Space, rows: Rows, draw_rows: bool) -> Space:
       draw_rows: whether `sample` draws a row, each equally likely, in place of the prior.
     """
     mixin = _EnumerablePart if rows.members is not None else _KeyedPart
-    kept = rows._replace(archs=_small(rows.archs) if draw_rows else ())
+    kept = rows._replace(archs=_small(rows.archs))
     fields = {field.name: getattr(space, field.name) for field in dataclasses.fields(_as_dataclass(space))}
     made: Space = _part_class(mixin, type(space))(**fields, rows=Fixed(kept), draw_rows=draw_rows)
     return made
@@ -67,8 +67,11 @@ class _Part:
 
     def sample(self, key: Key) -> Arch:
         """Returns a draw from the space's prior, or one of the table's rows, each equally likely."""
-        if not self.draw_rows:
-            return super().sample(key)  # type: ignore[misc]
+        drawn: Arch = self.sample_row(key) if self.draw_rows else super().sample(key)  # type: ignore[misc]
+        return drawn
+
+    def sample_row(self, key: Key) -> Arch:
+        """Returns one of the table's rows, each equally likely."""
         archs = self.rows.tree.archs
         number = len(jax.tree.leaves(archs)[0])
         row = jax.random.randint(key, (), 0, number)
