@@ -88,9 +88,7 @@ class Origin(enum.IntEnum):
     MODEL = 1  # a learned model's sample
     EDIT = 2  # an edit of an evaluated architecture
     REFILL = 3  # the prior again, because all candidates had been seen
-    FALLBACK = (
-        4  # uniform over what is unseen (classes, rows of a table), because candidates and refills had all been seen
-    )
+    FALLBACK = 4  # uniform over unseen classes, or a table's rows, because candidates and refills had all been seen
 
 
 class Proposals(NamedTuple):
