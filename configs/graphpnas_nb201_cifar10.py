@@ -4,7 +4,7 @@
 write `none`, which the exploring phase does not draw. The signal is one 12-epoch run, modelled (docs/tables.md),
 and beside it the published mean of two.
 
-Expected: about 34 CPU-seconds a search. The official logs end at 94.344 (10 runs), ours at 94.19 told one run, 94.26 told the
+Expected: 34 to 50 CPU-seconds a search. The official logs end at 94.344 (10 runs), ours at 94.17 told one run, 94.29 told the
 mean. Figures: docs/nasbench201_graphpnas.md. NASJAX_DATA names the folder with nasbench201.npz.
 """
 

@@ -3,7 +3,7 @@
 100 evaluations: 15 cells of four operations, then the generator, refitted to the 10 best before each query. It may
 write `none`, which the exploring phase does not draw. The signal is one of the 200-epoch runs, drawn once for each cell.
 
-Expected: 22 to 40 CPU-seconds a search. The official logs end at 73.345 (5 runs), ours at 73.15. Figures:
+Expected: 22 to 40 CPU-seconds a search. The official logs end at 73.345 (5 runs), ours at 73.23. Figures:
 docs/nasbench201_graphpnas.md. NASJAX_DATA names the folder with nasbench201.npz.
 """
 

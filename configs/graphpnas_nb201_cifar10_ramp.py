@@ -3,7 +3,7 @@
 As `graphpnas_nb201_cifar10`, told one modelled 12-epoch run, but for the epochs of a refit: 23, then 46, then 70, as the official
 log's, where the released code has 70 throughout. The same 30 seeds: is that why the log ends higher?
 
-Expected: about 31 CPU-seconds a search, a quarter of an hour in all; ends at 94.24, the log at 94.344. Figures:
+Expected: 31 to 45 CPU-seconds a search, a quarter of an hour or more in all; ends at 94.24, the log at 94.344. Figures:
 docs/nasbench201_graphpnas.md. NASJAX_DATA names the folder with nasbench201.npz.
 """
 

@@ -4,7 +4,7 @@
 write `none`, which the exploring phase does not draw. The signal is the 12-epoch validation, as in the official log,
 and one of the 200-epoch runs, as in its code.
 
-Expected: about 12 CPU-seconds a search. The official logs end at 46.495 (10 runs), ours at 46.439 with their signal.
+Expected: 12 to 21 CPU-seconds a search. The official logs end at 46.495 (10 runs), ours at 46.435 with their signal.
 Figures: docs/nasbench201_graphpnas.md.
 NASJAX_DATA names the folder with nasbench201.npz.
 """
