@@ -5,7 +5,7 @@ official test accuracies are not in this table: all figures are those of a *mode
 import the official file (`nasjax table import nasbench101_tfrecord …`) and name it: `--table FILE --signals
 val_acc@108:run,val_acc@108`.
 
-500 seeds, 50 of `gp_bo` and `bananas`. Expected: 27 CPU-minutes; after 150 queries told one run test accuracies of 93.88
+500 seeds, 50 of `gp_bo` and `bananas`. Expected: 27 to 45 CPU-minutes; after 150 queries told one run test accuracies of 93.88
 (`cem`), 93.80 (evolution), 93.79 (`local_search`), 93.89 (`gp_bo`). NASJAX_DATA names the folder with nasbench101.npz. Figures:
 docs/nasbench101_controls.md.
 """
