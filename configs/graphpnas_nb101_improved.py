@@ -5,8 +5,8 @@ The setting is NAS-Bench-201's (`graphpnas_nb201_improved`): nothing was set on 
 `local_search`, and the surrogates `gp_bo` (one-hot and paths) and `bananas`. The official test accuracies are not in this table:
 all figures are those of a *modelled table*, and say so.
 
-Expected: 25 CPU-seconds a search of GraphPNAS, 70 CPU-minutes in all; after 150 queries told one run a test accuracy of 93.98,
-`cem` 93.86. Figures: docs/nasbench101_graphpnas.md. NASJAX_DATA names the folder with nasbench101.npz.
+Expected: 25 to 36 CPU-seconds a search of GraphPNAS, 70 to 104 CPU-minutes in all; after 150 queries told one run a test
+accuracy of 93.98, `cem` 93.86. Figures: docs/nasbench101_graphpnas.md. NASJAX_DATA names the folder with nasbench101.npz.
 """
 
 from nasjax.configs.graphpnas_nb201_improved import IMPROVED
