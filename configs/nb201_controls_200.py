@@ -2,7 +2,7 @@
 
 As `nb201_controls`, read after 200 unique queries.
 
-Expected: 30 CPU-minutes; regret with the 200-epoch signal on CIFAR-10, CIFAR-100 and ImageNet16-120 .005, .003 and .014
+Expected: 30 to 50 CPU-minutes; regret with the 200-epoch signal on CIFAR-10, CIFAR-100 and ImageNet16-120 .005, .003 and .014
 (`cem`). NASJAX_DATA names the folder with nasbench201.npz. Figures: docs/nasbench201_controls.md.
 """
 

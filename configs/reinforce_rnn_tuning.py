@@ -4,8 +4,8 @@ Both objectives, 100 queries of cells without `none`, 12-epoch signal. `reinforc
 entropy, two temperatures, 100 seeds each (--methods of 18 names). `elite`: three learning rates, two temperatures, 20 seeds.
 The setting of least mean regret is the default of `ReinforceRnn`.
 
-Expected: an eighth of a CPU-second a search of `reinforce`, 20 of `elite`, 50 CPU-minutes in all; least mean regret .28 of
-`reinforce`, .08 of `elite`. Figures: docs/reinforce_rnn.md. NASJAX_DATA names the folder with nasbench201.npz.
+Expected: an eighth of a CPU-second a search of `reinforce`, 20 to 50 of `elite`, 50 to 105 CPU-minutes in all; least mean regret
+.28 of `reinforce`, .08 of `elite`. Figures: docs/reinforce_rnn.md. NASJAX_DATA names the folder with nasbench201.npz.
 """
 
 import itertools
