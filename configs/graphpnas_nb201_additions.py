@@ -4,9 +4,9 @@ NAS-Bench-201, CIFAR-100, the protocol of `graphpnas_nb201_cifar100` (100 querie
 each form is tested against the paper's. `objective`, `prior_smoothing` and `screen` are the improved form's; leaving one switch
 out of that: `graphpnas_nb201_ablation`.
 
-Expected: 3 CPU-hours, 20 CPU-seconds a search, 5 with `warm_start`; stopped and started again, it goes on (--methods
-paper,screen,… for some). Only `screen` makes a difference: regret .16 for .91 after 50 queries. Figures:
-docs/nasbench201_graphpnas.md. NASJAX_DATA names the folder with nasbench201.npz.
+Expected: 3 to 5 CPU-hours, 20 to 50 CPU-seconds a search, 5 to 10 with `warm_start`; stopped and started again, it goes on
+(--methods paper,screen,… for some). Only `screen` makes a difference: regret .17 for .77 after 50 queries (another machine:
+.16 for .91). Figures: docs/nasbench201_graphpnas.md. NASJAX_DATA names the folder with nasbench201.npz.
 """
 
 import dataclasses
