@@ -6,7 +6,7 @@ graph generator. Beside them the control `cem`. Told the modelled validation acc
 the paper's code is told three. The official test accuracies are not in this table: all figures are those of a *modelled table*,
 and say so. All three explore with that explorer, so this `cem` is not quite that of `nb101_controls`.
 
-Expected: 60 to 90 CPU-seconds a search of GraphPNAS, 40 to 55 of `elite`, three hours and more of one core in all.
+Expected: 45 to 90 CPU-seconds a search of GraphPNAS, 24 to 55 of `elite`, two to four hours of one core in all.
 Figures: docs/nasbench101_graphpnas.md. NASJAX_DATA names the folder with nasbench101.npz.
 """
 
