@@ -184,6 +184,7 @@ def _parquet(file: IO[bytes], as_dictionary: Sequence[str] = ()) -> Any:
         file,
         read_dictionary=list(as_dictionary),
         page_checksum_verification=True,
+        pre_buffer=False,  # nor read by a worker: one that lets go of a file while the interpreter ends aborts the process
         thrift_string_size_limit=1 << 24,
         thrift_container_size_limit=1 << 20,
     )
