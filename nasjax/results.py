@@ -203,6 +203,8 @@ def unpack(data: bytes) -> tuple[pa.Table, dict[str, str]]:
         if max(about.num_rows * _ROW_BYTES, declared) > _MOST_BYTES:
             raise ValueError(f"{about.num_rows:,} rows, {declared:,} bytes: too large for this machine's memory")
         table = file.read(use_threads=False)
+        if len(table) != about.num_rows:
+            raise ValueError(f"{len(table):,} rows in place of the {about.num_rows:,} that it declares")
         table.validate(full=True)  # places in dictionaries above all: reading beyond one ends the process
     except (pa.ArrowException, OSError) as error:
         raise ValueError(f"no Parquet file ({str(error)[:80]})") from error

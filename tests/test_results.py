@@ -1,7 +1,10 @@
 """The rows of a sweep's results, from traces made by hand."""
 
+import io
+
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from nasjax import results
@@ -123,6 +126,31 @@ def test_other_columns_are_refused():
     wrong = results.SCHEMA.empty_table().set_column(4, "seed", pa.array([], pa.int64()))
     with pytest.raises(ValueError, match="not those of a sweep's results"):
         results.unpack(results.pack(wrong))
+
+
+@pytest.mark.parametrize("said", [3, -3])
+def test_a_group_that_says_that_it_is_shorter_is_refused(said):
+    """The footer has no checksum; its whole numbers are zigzag varints, here of two bytes."""
+    sink = io.BytesIO()
+    one = pa.Table.from_pylist([dict.fromkeys(results.SCHEMA.names)], schema=results.SCHEMA)
+    pq.write_table(one.take(pa.array([0] * 720)), sink, row_group_size=500, write_page_checksum=True)
+    data = sink.getvalue()
+
+    def varint(number: int) -> bytes:
+        zigzag = number * 2 if number >= 0 else -number * 2 - 1
+        return bytes([zigzag & 127 | 128, zigzag >> 7])
+
+    footer = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
+    places = [place for place in range(footer, len(data)) if data.startswith(varint(220), place)]
+    assert len(results.unpack(data)[0]) == 720
+    outcomes = []
+    for place in places:  # the group's own count, and those of its columns, which need not be true
+        try:
+            outcomes.append(len(results.unpack(data[:place] + varint(said) + data[place + 2 :])[0]))
+        except ValueError as error:
+            outcomes.append(str(error))
+    assert f"{500 + said:,} rows in place of the 720 that it declares" in outcomes
+    assert {count for count in outcomes if isinstance(count, int)} <= {720}
 
 
 def test_a_small_file_that_would_fill_the_memory_is_refused(monkeypatch):

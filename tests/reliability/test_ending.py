@@ -15,7 +15,7 @@ import pytest
 in_proc = pytest.mark.skipif(not pathlib.Path("/proc/self/task").is_dir(), reason="threads are counted in /proc")
 
 SETUP = """
-import collections, pathlib
+import collections, os, pathlib
 import pyarrow as pa
 from nasjax import results
 from nasjax.tables import opening, writing
@@ -40,7 +40,8 @@ READS = {
 
 def workers(folder: pathlib.Path, read: str) -> int:
     """Returns how many threads a fresh process has after it has read, beyond those before."""
-    code = f"{SETUP}{read}\nprint(sum((threads() - before).values()))"
+    # Left at once, as the control would now and then abort at its end.
+    code = f"{SETUP}{read}\nprint(sum((threads() - before).values()), flush=True)\nos._exit(0)"
     run = subprocess.run(
         [sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True, env=os.environ
     )
