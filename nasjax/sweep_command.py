@@ -99,17 +99,27 @@ def _names(option: str, text: str) -> list[str]:
 
 
 def _tasks(sweep: "Sweep", file: str, signals: list[str]) -> "tuple[TaskSettings, ...]":
-    """The config's tasks; where other figures are asked for, each of its data sets once with each signal."""
+    """The config's tasks; where other figures are asked for, each of its data sets once with each signal.
+
+    Several data sets on a file that tells no tasks apart would be the same figures under several names: they are one task
+    then, with the name that the file gives it.
+    """
     from nasjax.tables import Table
+    from nasjax.tables.opening import load
 
     if not file and not signals:
         return sweep.tasks
+    tables = [task for task in sweep.tasks if isinstance(task, Table)]
+    for other in sweep.tasks:
+        if not isinstance(other, Table):
+            raise UsageError(
+                f"options --table and --signals: {type(other).__name__}, a task of the config, is no table"
+            )
+    one = bool(file) and len({task.task for task in tables}) > 1 and not load(file)[0].tasks
     found: dict[TaskSettings, None] = {}
-    for task in sweep.tasks:
-        if not isinstance(task, Table):
-            raise UsageError(f"options --table and --signals: {type(task).__name__}, a task of the config, is no table")
+    for task in tables:
         if file:  # what is reported and what it costs were columns of the other file
-            task = dataclasses.replace(task, file=file, test="", cost="")
+            task = dataclasses.replace(task, task="" if one else task.task, file=file, test="", cost="")
         for signal in signals or [task.signal]:
             found[dataclasses.replace(task, signal=signal)] = None
     return tuple(found)

@@ -71,20 +71,30 @@ def test_nasbench101_with_official_figures(nasjax_main, here, official):
     assert not np.isclose(signal[single], official[rows[single]].mean(axis=1), atol=1e-3).all()
 
 
-def test_each_data_set_once_with_each_signal():
+def test_each_data_set_once_with_each_signal(here):
     """NAS-Bench-201's three data sets stand in the config with two signals each; what is reported is the new file's choice."""
+    names = ("cifar10", "cifar100", "ImageNet16-120")
+    (here / "mine.csv").write_text("arch," + ",".join(f"{name}/a" for name in names) + "\nx,1,2,3\n")
     sweep = config_files.load("nb201_controls", "sweep").value
     tasks = (dataclasses.replace(task, test="test_acc@200", cost="train_seconds@12") for task in sweep.tasks)
     sweep = dataclasses.replace(sweep, tasks=tuple(tasks))
-    found = sweep_command._tasks(sweep, "mine.npz", ["a", "b"])
-    assert [(task.task, task.signal) for task in found] == [
-        (task, signal) for task in ("cifar10", "cifar100", "ImageNet16-120") for signal in ("a", "b")
-    ]
-    assert {(task.file, task.test, task.cost) for task in found} == {("mine.npz", "", "")}
+    found = sweep_command._tasks(sweep, "mine.csv", ["a", "b"])
+    assert [(task.task, task.signal) for task in found] == [(task, signal) for task in names for signal in ("a", "b")]
+    assert {(task.file, task.test, task.cost) for task in found} == {("mine.csv", "", "")}
     digits = config_files.load("digits_controls", "sweep").value
     (told,) = sweep_command._tasks(digits, "", ["val_acc"])
     assert told == dataclasses.replace(digits.tasks[0], signal="val_acc")
     assert sweep_command._tasks(sweep, "", []) is sweep.tasks
+
+
+def test_a_file_of_one_data_set_is_reported_once(nasjax_main, here, cells):
+    """Three data sets of a config on figures that belong to none of them would be one sweep under three names."""
+    (here / "mine.csv").write_text("arch,val_acc\n" + "".join(f"{cell},{60 + n / 8}\n" for n, cell in enumerate(cells)))
+    options = ("--table", "mine.csv", "--signals", "val_acc", "--methods", "random_search", "--seeds", "2")
+    status, _, err = nasjax_main("sweep", "nb201_controls", *options, "--budget.evaluations", "4")
+    assert status == 0, err
+    found = json.loads((here / "runs/nb201_controls/summary.json").read_text())
+    assert {(row["task"], row["signal"]) for row in found["results"]} == {("mine", "val_acc")}
 
 
 def test_a_sweep_on_another_file(nasjax_main, here, cells):
