@@ -60,11 +60,17 @@ def main() -> None:
     parser.add_argument("--below", type=float)
     parser.add_argument("--seeds", type=span)
     options = parser.parse_args()
+    if min(options.at) < 1:
+        parser.error("--at: queries are counted from 1")
+    try:
+        found = searches(options.folder, options.seeds)
+    except (OSError, ValueError) as error:
+        raise SystemExit(f"{error}") from error
     titles = ["method", "task, signal", "seeds", *(f"T1 at {query}" for query in options.at), "sd"]
     titles += [*(f"queries {first}-{last}" for first, last in options.spans), "T2", "at the optimum"]
     titles += [f"below {options.below:g}"] if options.below is not None else []
     print("|" + "|".join(titles) + "|\n|" + "---|" * len(titles))
-    for (method, task, signal), (test, incumbent, regret) in searches(options.folder, options.seeds).items():
+    for (method, task, signal), (test, incumbent, regret) in found.items():
         places = [min(query, test.shape[1]) - 1 for query in options.at]
         values = [f"{incumbent[:, place].mean():.3f}" for place in places]
         values.append(f"{incumbent[:, places[-1]].std(ddof=1):.3f}")

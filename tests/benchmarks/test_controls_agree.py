@@ -23,9 +23,9 @@ def write(tmp_path, monkeypatch):
         rows = []
         for method, other in controls_agree.OTHERS.items():
             for place, (signal, task) in enumerate((signal, task) for signal in SIGNALS for task in TASKS):
-                regret = other.regret[place] if other.regret else 0.0
+                regret = float(other.regret.split()[place]) if other.regret else 0.0
                 for seed in range(SEEDS):
-                    test = other.test[place] + spread[seed]
+                    test = float(other.test.split()[place]) + spread[seed]
                     if (method, task, signal) == ("cem_a1", TASKS[1], SIGNALS[0]):
                         own = spread.std(ddof=1)
                         test += 0.005 + moved * math.sqrt(own**2 / SEEDS + own**2 / other.seeds)
@@ -57,4 +57,27 @@ def test_more_than_three_standard_errors_fail(write, capsys, moved, fails):
 def test_a_method_that_did_not_run_is_named(write):
     write(left_out="gp_bo")
     with pytest.raises(SystemExit, match="no gp_bo on cifar10, val_acc@12, with 100 queries"):
+        controls_agree.main()
+
+
+@pytest.mark.parametrize(("theirs", "beyond"), [("0.5", 0.03), ("0.50", 0.075), ("0.500", 0.0795)])
+def test_what_rounding_may_have_taken_is_that_of_the_decimals_kept(theirs, beyond):
+    mine = 0.58 + np.resize([-1.0, 1.0], SEEDS)
+    error = mine.std(ddof=1) * math.sqrt(1 / SEEDS + 1 / 10)
+    assert controls_agree.apart(mine, theirs, 10, None) == pytest.approx(beyond / error)
+
+
+def test_a_folder_that_is_not_there_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["controls_agree.py", str(tmp_path / "none")])
+    with pytest.raises(SystemExit, match="none"):
+        controls_agree.main()
+
+
+def test_some_methods_alone(write, capsys, monkeypatch, tmp_path):
+    write(left_out="gp_bo")
+    monkeypatch.setattr("sys.argv", ["controls_agree.py", str(tmp_path), "--methods", "cem"])
+    controls_agree.main()
+    assert capsys.readouterr().out.count("\n| cem |") == 6
+    monkeypatch.setattr("sys.argv", ["controls_agree.py", str(tmp_path), "--none", "--methods", "cem"])
+    with pytest.raises(SystemExit, match="2"):
         controls_agree.main()

@@ -76,3 +76,10 @@ def test_a_search_that_ended_early_keeps_its_incumbent_and_has_no_further_querie
     assert float(line["T1 at 12"]) == pytest.approx(statistics.mean(last), abs=6e-4)
     values = [float(TESTS[cell]) for seed, row in enumerate(cells.tolist()) if seed != ends for cell in row[5:]]
     assert float(line["queries 6-12"]) == pytest.approx(statistics.mean(values), abs=6e-3)
+
+
+@pytest.mark.parametrize(("at", "said"), [("0", "queries are counted from 1"), ("12", "nowhere")])
+def test_what_cannot_be_read_is_one_line(capsys, monkeypatch, tmp_path, at, said):
+    with pytest.raises(SystemExit) as ended:
+        printed(capsys, monkeypatch, tmp_path / "nowhere", "--at", at)
+    assert said in f"{ended.value} {capsys.readouterr().err}"
