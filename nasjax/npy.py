@@ -14,6 +14,10 @@ _NAMES = {"b": "bool", "i": "int", "u": "int", "f": "float", "U": "str"}
 _REASON = 120  # characters of NumPy's reason that are passed on: it may quote a whole header
 
 
+class OtherKindError(ValueError):
+    """A sound array, of a kind or in an order that is not read."""
+
+
 def read(data: bytes, what: str, kinds: str) -> npt.NDArray[Any]:
     """Returns the array of an NPY file's bytes; nothing is executed, and nothing larger than `data` is allocated.
 
@@ -23,6 +27,7 @@ def read(data: bytes, what: str, kinds: str) -> npt.NDArray[Any]:
       kinds: NumPy's letters of the kinds that are read, of "biufU".
 
     Raises:
+      OtherKindError: it holds something else, though no objects, or stands in Fortran's order.
       ValueError: saying what is wrong with `what`; no other error comes through.
     """
     stream = io.BytesIO(data)
@@ -34,9 +39,10 @@ def read(data: bytes, what: str, kinds: str) -> npt.NDArray[Any]:
         raise ValueError(f"{what}: not an NPY file ({reason})") from error
     body = data[stream.tell() :]
     if dtype.hasobject or dtype.kind not in kinds or not dtype.isnative:
-        raise ValueError(f"{what}: arrays of {dtype} are not read; one of {names(kinds)}")
+        kind = ValueError if dtype.hasobject else OtherKindError
+        raise kind(f"{what}: arrays of {dtype} are not read; one of {names(kinds)}")
     if fortran:
-        raise ValueError(f"{what}: an array in Fortran's order is not read")
+        raise OtherKindError(f"{what}: an array in Fortran's order is not read")
     if any(length < 0 for length in shape) or math.prod(shape) * dtype.itemsize != len(body):
         raise ValueError(f"{what}: {dtype}{list(shape)} declared, {len(body):,} bytes there")
     if dtype.kind == "U" and (np.frombuffer(body, np.uint32) > 0x10FFFF).any():

@@ -35,8 +35,9 @@ def declared(descr, shape, body=b"", fortran=False):
 def refusal(data, kinds=KINDS):
     with pytest.raises(ValueError, match=r"^") as caught:
         npy.read(data, "a.npy", kinds)
-    assert type(caught.value) is ValueError
     message = str(caught.value)
+    other = "object" not in message and ("are not read" in message or "Fortran" in message)
+    assert type(caught.value) is (npy.OtherKindError if other else ValueError)
     assert message.startswith("a.npy: ")
     assert "\n" not in message
     assert len(message) < 200

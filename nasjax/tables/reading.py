@@ -10,6 +10,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from nasjax.npy import OtherKindError
 from nasjax.tables.architectures import Hashes, Specs
 from nasjax.tables.columns import ROWS, Architectures, Column, Columns, Facts, facts_from, given
 from nasjax.tables.npz_arrays import Arrays
@@ -47,7 +48,7 @@ def read_csv(path: pathlib.Path, name: str) -> Columns:
             if not arch:
                 raise ValueError(f"line {line}: no architecture")
     loaders = {column: _parsed(name, column, values, lines) for column, values in texts.items() if _has_number(values)}
-    left_out = {column: "text" for column in texts if column not in loaders}
+    left_out = {column: _text(values, lines) for column, values in texts.items() if column not in loaders}
     return Columns(name, "CSV", _architectures(archs, key), loaders, lines=lines, left_out=left_out)
 
 
@@ -87,7 +88,8 @@ def read_parquet(path: pathlib.Path, name: str) -> Columns:
 def read_npz(arrays: Arrays, name: str) -> Columns:
     """Returns the table of an NPZ archive: an array `arch` of strings, and arrays as long with numbers.
 
-    Arrays of other shapes are left out, and listed. NaN says that there is no figure in the columns that the metadata list.
+    Arrays of other shapes and kinds are left out, and listed; objects are refused. NaN says that there is no figure in the
+    columns that the metadata list.
 
     Raises:
       ValueError: an array is missing, damaged, or holds objects.
@@ -104,7 +106,11 @@ def read_npz(arrays: Arrays, name: str) -> Columns:
         empty = _names(content.get("empty", []))
     loaders, left_out = {}, {}
     for column in sorted(arrays.names - {ARCH, METADATA}):
-        values = arrays.any(column)
+        try:
+            values = arrays.any(column)
+        except OtherKindError as error:
+            left_out[column] = f"not a figure a row ({str(error).removeprefix(f'array {column}: ')})"
+            continue
         if values.shape == archs.shape and values.dtype.kind in "biuf":
             there = ~np.isnan(values.astype(np.float64)) if column in empty else None
             loaders[column] = given(values, there)
@@ -148,11 +154,15 @@ def _decoded(data: bytes) -> str:
 
 
 def _check_header(header: list[str]) -> None:
+    if len(header) > COLUMNS:
+        raise ValueError(f"{len(header):,} columns; at most {COLUMNS:,} are read")
+    before: set[str] = set()
     for place, column in enumerate(header):
         if not column or not column.isprintable() or len(column) > 100:
             raise ValueError(f"column {place + 1} is called {column[:100]!a}; a short printable name is needed")
-        if column in header[:place]:
+        if column in before:
             raise ValueError(f"column {column!r} stands in it twice")
+        before.add(column)
     if ARCH not in header and HASH not in header:
         only = "; columns are separated by commas" if len(header) == 1 else ""
         raise ValueError(f"no column {ARCH!r}; there are {', '.join(header)[:200] or 'none'}{only}")
@@ -210,6 +220,13 @@ def _parsed(name: str, column: str, texts: list[str], lines: list[int]) -> Calla
 def _has_number(texts: list[str]) -> bool:
     """Whether a column is one of figures, of which some may be mistaken, or all may be missing."""
     return any(_NUMBER.fullmatch(text) for text in texts) or not any(texts)
+
+
+def _text(texts: list[str], lines: list[int]) -> str:
+    """Says of a column without a number what stands in it, and where first: it may be one of figures, all mistaken."""
+    line, first = next((line, text) for line, text in zip(lines, texts, strict=True) if text)
+    comma = "; numbers have a point, no comma" if _NUMBER.fullmatch(first.replace(",", ".", 1)) else ""
+    return f"text (line {line}: {first[:60]!a}{comma})"
 
 
 def _is_numeric(kind: Any) -> bool:

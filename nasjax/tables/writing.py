@@ -3,6 +3,7 @@
 import io
 import json
 import pathlib
+import zipfile
 from typing import Any
 
 import numpy as np
@@ -71,8 +72,12 @@ def packed_npz(table: Columns) -> bytes:
     """Returns the bytes of an NPZ archive; columns with empty places are floats with NaN there.
 
     Raises:
-      ValueError: a figure is none.
+      ValueError: a figure is none, or a column has the name of the array that keeps the table's facts.
     """
+    if METADATA in table.loaders:
+        raise ValueError(
+            f"{table.name}: column {METADATA}: an NPZ table keeps its facts under that name; write .parquet"
+        )
     arrays: dict[str, Any] = {ARCH: np.array([table.archs.spec(row) for row in range(len(table))])}
     empty = []
     for name in table.loaders:
@@ -83,7 +88,12 @@ def packed_npz(table: Columns) -> bytes:
         arrays[name] = values
     arrays[METADATA] = np.array(json.dumps({**_facts(table), "empty": empty}, ensure_ascii=False))
     sink = io.BytesIO()
-    np.savez_compressed(sink, allow_pickle=False, **arrays)
+    with zipfile.ZipFile(
+        sink, "w", zipfile.ZIP_DEFLATED
+    ) as archive:  # `numpy.savez` takes some columns for its arguments
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, array, allow_pickle=False)
     return sink.getvalue()
 
 

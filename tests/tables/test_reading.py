@@ -63,9 +63,16 @@ def test_places_without_figures_and_columns_without_numbers(tmp_path):
     np.testing.assert_array_equal(table.column("val_acc", "").there, [False, True])
     np.testing.assert_array_equal(table.column("val_acc", "").values, [np.nan, 10])
     assert not table.column("later", "").there.any()
-    assert table.left_out == {"note": "text"}
-    with pytest.raises(ValueError, match=r"t\.csv: column note is text"):
+    assert table.left_out == {"note": "text (line 2: 'good')"}
+    with pytest.raises(ValueError, match=r"t\.csv: column note is text \(line 2: 'good'\)"):
         table.column("note", "")
+
+
+def test_a_column_of_decimal_commas_is_named_with_a_line(tmp_path):
+    text = f'arch,val_acc\n{CELLS[0]},\n{CELLS[1]},"0,5"\n'
+    table = read(saved(tmp_path / "t.csv", text))
+    with pytest.raises(ValueError, match=r"val_acc is text \(line 3: '0,5'; numbers have a point, no comma\)"):
+        table.column("val_acc", "")
 
 
 def test_blank_lines_before_the_header(tmp_path):
@@ -80,6 +87,7 @@ BAD_CSV = {
     "no arch": ("cell,val_acc\nx,1\n", "no column 'arch'; there are cell, val_acc"),
     "semicolons": ("arch;val_acc\nx;1\n", "columns are separated by commas"),
     "column twice": ("arch,a,a\nx,1,2\n", "column 'a' stands in it twice"),
+    "too many columns": ("arch," + ",".join(map(str, range(10_000))) + "\n", "10,001 columns; at most 10,000"),
     "column without a name": ("arch,,a\nx,1,2\n", "column 2 is called ''"),
     "control characters": ("arch,\x1b[2J\nx,1\n", r"column 2 is called '\\x1b\[2J'"),
     "too many fields": (
@@ -278,6 +286,40 @@ def declared(shape, dtype="<f8"):
 
 
 SPECS = np.array(CELLS[:2])
+
+
+@pytest.mark.parametrize(
+    ("other", "what"),
+    [
+        (np.array([b"x", b"y"]), r"not a figure a row (arrays of |S1 are not read; one of bool, int, float, str)"),
+        (np.array([1, 2], "M8[D]"), "not a figure a row (arrays of datetime64[D] are not read"),
+        (np.ones(2, complex), "not a figure a row (arrays of complex128 are not read"),
+        (np.ones((3, 2)).T, "not a figure a row (an array in Fortran's order is not read)"),
+        (np.ones((2, 3)), "float64[2, 3], not a figure a row"),
+        (np.ones(3), "float64[3], not a figure a row"),
+    ],
+)
+def test_other_arrays_are_left_out_and_listed(tmp_path, other, what):
+    table = read(npz(tmp_path / "t.npz", arch=SPECS, a=np.ones(2), other=other))
+    assert table.names("") == ("a",)
+    assert table.left_out["other"].startswith(what)
+
+
+@pytest.mark.parametrize("column", ["file", "allow_pickle", "args", "self", "cifar10/val_acc@12"])
+def test_a_column_may_have_any_name(tmp_path, column):
+    loaders = {column: given([1.0, 2.5, 3.0])}
+    writing.write_table(Columns("t", "CSV", Specs(tuple(CELLS[:3])), loaders), tmp_path / "t.npz")
+    np.testing.assert_array_equal(read(tmp_path / "t.npz").loaders[column]().values, [1.0, 2.5, 3.0])
+
+
+def test_a_column_with_the_name_of_the_facts_is_not_lost(tmp_path):
+    table = Columns("t", "CSV", Specs(tuple(CELLS[:3])), {"nasjax": given(np.ones(3))})
+    with pytest.raises(
+        ValueError, match=r"t: column nasjax: an NPZ table keeps its facts under that name; write .parquet"
+    ):
+        writing.write_table(table, tmp_path / "t.npz")
+    writing.write_table(table, tmp_path / "t.parquet")
+    assert read(tmp_path / "t.parquet").names("") == ("nasjax",)
 
 
 @pytest.mark.parametrize(
