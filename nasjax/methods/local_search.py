@@ -47,9 +47,13 @@ class LocalSearch:
         """Returns the method for at most `budget` unique queries.
 
         Raises:
-          ValueError: the budget is less than 1.
+          ValueError: the budget is less than 1, or architectures of the space have no neighbours.
         """
         inner = numbered.numbered(space)
+        if not jax.eval_shape(lambda key: inner.neighbours(inner.sample(key)), jax.random.key(0))[1].size:
+            raise ValueError(
+                f"local_search: architectures of {space.name} have no neighbours; more operations are needed"
+            )
 
         def init(key: Key) -> State:
             archs = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(inner.sample, key))

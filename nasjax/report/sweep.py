@@ -294,7 +294,7 @@ def _explanations(outcome: Outcome) -> str:
         (
             "verdict",
             "better or worse where p &lt; .05 after Holm's correction, else a difference is not shown; mixed where the "
-            "mean says the opposite of most seeds",
+            "mean of the differences and their ranks say opposite things",
         ),
     ]
     if any(source.modelled for source in outcome.sources.values()):

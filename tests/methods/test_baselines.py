@@ -446,6 +446,11 @@ def test_settings_are_checked(settings, message):
         settings.build(TOY, 10)
 
 
+def test_local_search_asks_for_neighbours():
+    with pytest.raises(ValueError, match="local_search: architectures of toy have no neighbours"):
+        LocalSearch().build(Toy(op_names=("skip_connect",)), 5)
+
+
 def test_cem_asks_for_a_product():
     with pytest.raises(ValueError, match="cem: toy is no product of choices"):
         Cem().build(ByEncoding(TOY), 10)
