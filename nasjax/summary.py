@@ -266,8 +266,6 @@ def _results(
     optimum, thresholds = OPTIMUM.get(unit, 0.0), THRESHOLDS.get(unit, (0.0,))
     shared = _shared_seeds(found.values())
     ranks = stats.mean_ranks([s.measure("regret", query)[np.isin(s.seeds, shared)] for s in found.values()])
-    # Without a known best signal nobody knows who is at it; a search without a valid query is not.
-    known = 1.0 if any(np.isfinite(group.regret).any() for group in found.values()) else math.nan
     rows = []
     for (method, group), rank in zip(found.items(), ranks, strict=True):
         t1, regret = group.measure("t1", query), group.measure("regret", query)
@@ -287,14 +285,14 @@ def _results(
                 "median": float(np.median(t1)),
                 "median_regret": float(np.median(regret)),
                 "mean_regret": float(regret.mean()),
-                "share_at_optimum": known * float((regret <= optimum).mean()),
+                "share_at_optimum": float((regret <= optimum).mean()),
                 "t2_mean": float(group.measure("t2", query).mean()),
                 "unique_queries": float(group.unique[:, :query][:, -1].mean()),
                 "queries_to": {
-                    name: {"median": float(np.median(first)), "share": known * float(np.isfinite(first).mean())}
+                    name: {"median": float(np.median(first)), "share": float(np.isfinite(first).mean())}
                     for name, first in reached.items()
                 },
-                "mean_rank": known * float(rank),
+                "mean_rank": float(rank),
                 "mean_regret_ci95": [of_regret.low, of_regret.high],
             }
         )
@@ -366,12 +364,11 @@ def _shared_seeds(groups: Any) -> npt.NDArray[np.int64]:
 
 
 def _ranks(results: list[dict[str, Any]], methods: Sequence[str]) -> list[dict[str, Any]]:
-    """Mean over tasks and signals of each method's mean rank where it is known, best first, for each number of queries."""
+    """Mean over tasks and signals of each method's mean rank, best first, for each number of queries."""
     found = []
     for query in dict.fromkeys(row["queries"] for row in results):
         for method in methods:
-            rows = [row for row in results if row["method"] == method and row["queries"] == query]
-            ranks = [row["mean_rank"] for row in rows if not math.isnan(row["mean_rank"])]
+            ranks = [row["mean_rank"] for row in results if row["method"] == method and row["queries"] == query]
             if ranks:
                 found.append({"method": method, "queries": query, "mean_rank": float(np.mean(ranks))})
     return sorted(found, key=lambda row: (row["queries"], row["mean_rank"]))

@@ -12,7 +12,6 @@ from nasjax import results, summary
 from nasjax.spaces.toy import Toy
 from nasjax.summary import About, Comparison
 
-TWO = ((math.nan, "first"), (0.0, "second"))
 ABOUT = About("by_hand", "0" * 64, Toy(), 3, 2)
 SOURCE = {"file": "x", "sha256": "y", "modelled": False, "unit": "points"}
 
@@ -240,22 +239,6 @@ def test_without_a_unit_the_optimum_is_no_regret_at_all():
     """The best figure is one of the table's, so its regret is exactly 0."""
     (row,) = summarized(rows("a", [[0.0], [1e-4], [2.0]]), methods=["a"], unit="")["results"]
     assert row["share_at_optimum"] == row["queries_to"]["0"]["share"] == pytest.approx(1 / 3, rel=1e-5)
-
-
-def test_where_no_best_signal_is_known_nobody_is_said_to_miss_it():
-    """NaN is an evaluator's word for a best signal that nobody knows; the other task's ranks and shares stand."""
-    unknown, known = ([rows(name, [[regret] * 3] * 2, task=task) for name in "ab"] for regret, task in TWO)
-    tasks = tuple((task, "value") for _, task in TWO)
-    found = summarized(*unknown, *known, methods=["a", "b"], tasks=tasks)
-    by_task = {(row["task"], row["method"]): row for row in found["results"]}
-    for method in "ab":
-        row = by_task["first", method]
-        assert (row["mean_regret"], row["share_at_optimum"], row["mean_rank"]) == (None, None, None)
-        assert all(count == {"median": None, "share": None} for count in row["queries_to"].values())
-        assert by_task["second", method]["share_at_optimum"] == 1
-    assert [row["mean_rank"] for row in found["ranks"]] == [1.5, 1.5]
-    (row,) = summarized(rows("a", [[math.nan] * 3, [math.nan, 0, 0]]), methods=["a"])["results"]
-    assert row["share_at_optimum"] == 0.5, "a search without a valid query is not at the optimum"
 
 
 @pytest.mark.parametrize("size", [1e2, 1e6])

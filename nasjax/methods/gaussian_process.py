@@ -123,6 +123,11 @@ def descend(start: T, covariance_of: Callable[[T], Array], targets: Array, means
     return jax.lax.scan(step, (start, optimiser.init(start)), None, length=steps)[0][0]
 
 
+def factorable(distance: Array, mask: Array, theta: Array) -> Array:
+    """Returns bool[], whether float32 factors the covariance; args as in `covariance`."""
+    return jnp.isfinite(jnp.linalg.cholesky(covariance(distance, mask, theta))).all()
+
+
 def posterior(points: Array, targets: Array, mask: Array, theta: Array) -> Posterior:
     """Returns the process given the rows that count.
 

@@ -125,11 +125,16 @@ class GpBo:
         return Method(init, ask, tell, self.batch, learned=True)
 
     def _fitted(self, theta: Array, first: Array, points: Array, targets: Array, mask: Array) -> Array:
-        """Hyperparameters of largest posterior density, from the last ones; the first time from the prior's means."""
+        """Hyperparameters of largest posterior density, from the last ones; the first time from the prior's means.
+
+        The prior's means too where float32 cannot factor the covariance that was found, as of rewards that a few decisions
+        explain without noise: one NaN would stay for the rest of the search.
+        """
         distance = gaussian_process.distances(points, points)
         means = gaussian_process.prior_means(distance, mask)
         start = jnp.where(first, means, theta)
-        return gaussian_process.fit(start, distance, targets, mask, means, self.steps, self.rate)
+        found = gaussian_process.fit(start, distance, targets, mask, means, self.steps, self.rate)
+        return jnp.where(gaussian_process.factorable(distance, mask, found), found, means)
 
     def _candidates(self, space: Space, past: History, keys: Key) -> tuple[Arch, Array]:
         """(Arch[edits + draws], bool[edits + draws])."""

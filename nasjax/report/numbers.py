@@ -49,8 +49,6 @@ def reached(row: Row, key: str) -> tuple[str, str]:
     if key not in row.reached:
         return NONE, ""
     median, share = row.reached[key]
-    if not math.isfinite(share):
-        return NONE, ""
     shown = plain(median) if math.isfinite(median) else "never"
     return shown, f"({percent(share)})"
 
