@@ -20,6 +20,7 @@ import scipy.stats
 
 from nasjax import graph, table_build
 from nasjax.configs import digits_table
+from nasjax.rundir import RunDirError
 from nasjax.tables import opening
 from nasjax.tables.columns import Columns
 from nasjax.train.networks.nasbench201 import Skeleton, counted
@@ -80,20 +81,23 @@ def percentiles(values: np.ndarray) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("source", nargs="?", type=pathlib.Path, default=pathlib.Path("runs/digits_table"))
-    table = read(parser.parse_args().source)
     space = digits_table.config().space
-    reference = opening.load(REFERENCE)[0]
+    try:
+        table = read(parser.parse_args().source)
+        reference = opening.load(REFERENCE)[0]
+        runs = [np.array([run.values for run in table.runs(metric, "")]) for metric in ("val_ce", "val_acc")]
+        if not all(map(len, runs)):
+            raise ValueError(f"{table.name}: no columns val_ce:run0 and val_acc:run0; nasjax table build makes them")
+        specs = [table.archs.spec(row) for row in range(len(table))]
+        archs = space.from_specs(specs)
+    except (OSError, ValueError, RunDirError) as error:
+        raise SystemExit(f"{error}") from error
     place = {reference.archs.spec(row): row for row in range(len(reference))}
-    specs = [table.archs.spec(row) for row in range(len(table))]
-    archs = space.from_specs(specs)
     live = np.asarray(jax.vmap(graph.on_path)(archs)).any(axis=1)
     params = counted(np.asarray(space.operations(archs)), Skeleton()).params
     cifar10 = reference.column(METRIC, TASK).values[[place[spec] for spec in specs]]
 
-    def runs(metric: str) -> np.ndarray:
-        return np.stack([run.values for run in table.runs(metric, "")])[:, live]
-
-    signal, accuracy = -runs("val_ce"), runs("val_acc")
+    signal, accuracy = -runs[0][:, live], runs[1][:, live]
     known = np.isfinite(signal).all(0)
     signal, accuracy, params, cifar10 = signal[:, known], accuracy[:, known], params[live][known], cifar10[live][known]
     dead, broken = int((~live).sum()), int((~known).sum())

@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import re
 from typing import TYPE_CHECKING
 
 from nasjax import config_files, options, terminal
@@ -65,6 +66,8 @@ def run(arguments: list[str]) -> None:
     target = folder / "table.npz" if how.to == _IN_RUN else pathlib.Path(how.to)
     if target.suffix not in (".npz", ".parquet"):
         raise UsageError(f"option --to: {terminal.printable(how.to)} ends in neither .npz nor .parquet")
+    if target.parent.resolve() == folder.resolve() and re.fullmatch(r"seed-\d+\.npz", target.name):
+        raise UsageError(f"option --to: {terminal.printable(how.to)} is where the build keeps what it has computed")
     if target.parent != folder:
         from nasjax.tables.writing import check_folder
 

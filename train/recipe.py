@@ -61,6 +61,8 @@ class Recipe:
                 raise ValueError(f"recipe: {name} is {getattr(self, name)!r}; from {least} to {most:g}")
         if self.dtype not in DTYPES:
             raise ValueError(f"recipe: dtype is {self.dtype!r}; one of {', '.join(DTYPES)}")
+        if jax.dtypes.canonicalize_dtype(DTYPES[self.dtype]) != DTYPES[self.dtype]:  # jax would round without a word
+            raise ValueError("recipe: dtype is 'float64'; it needs jax's 64 bits, JAX_ENABLE_X64=1")
 
     def num_steps(self, task: Task) -> int:
         """Returns the number of steps of a training."""

@@ -2,6 +2,7 @@
 
 import digits_reliability
 import numpy as np
+import pytest
 import scipy.stats
 
 RNG = np.random.default_rng(0)
@@ -58,3 +59,13 @@ def test_the_best_cells_of_one_training_are_compared_in_the_others(capsys):
         name = f"Spearman between seeds {a} and 2 among the 100 best of seed {chosen}"
         assert abs(numbers(lines[name])[0] - alone) < 6e-4
     assert abs(alone) < 0.3
+
+
+@pytest.mark.parametrize(("source", "said"), [("nowhere.npz", "nowhere"), ("t.csv", "no columns val_ce:run0")])
+def test_what_is_no_such_table_is_one_line(tmp_path, monkeypatch, source, said):
+    (tmp_path / "t.csv").write_text("arch,val_ce\nx,1\n")
+    (tmp_path / "r.csv").write_text("arch,cifar10/test_acc@200\nx,1\n")
+    monkeypatch.setattr(digits_reliability, "REFERENCE", str(tmp_path / "r.csv"))
+    monkeypatch.setattr("sys.argv", ["digits_reliability.py", str(tmp_path / source)])
+    with pytest.raises(SystemExit, match=said):
+        digits_reliability.main()

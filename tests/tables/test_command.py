@@ -106,6 +106,14 @@ def test_mistakes_are_one_line(table, tmp_path, arguments, message):
     assert {path.name for path in tmp_path.iterdir()} == {"mine.csv", "mine.npz", "bad.csv", "twice.csv", "escape.csv"}
 
 
+def test_a_built_table_does_not_take_the_place_of_its_trainings(table, tmp_path):
+    (tmp_path / "runs" / "a").mkdir(parents=True)
+    said = "option --to: runs/a/seed-0.npz is where the build keeps what it has computed"
+    status, _, err = table("build", "digits_table", "--run", "a", "--to", "runs/a/seed-0.npz")
+    assert (status, err) == (REFUSED, f"nasjax: {said}\n")
+    assert not list((tmp_path / "runs" / "a").iterdir())
+
+
 def test_a_built_tables_folder_is_asked_for_before_anything_is_trained(table, tmp_path):
     said = "nasjax: away: there is no such folder; make it first\n"
     assert table("build", "digits_table", "--to", "away/x.npz") == (REFUSED, "", said)

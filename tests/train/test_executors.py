@@ -202,6 +202,14 @@ def test_the_real_network_s_bits():
         same_bits(other.train(archs, keys), reference)
 
 
+def test_float64_is_refused_where_jax_would_compute_in_float32():
+    recipe = dataclasses.replace(tiny.RECIPE, dtype="float64")
+    with pytest.raises(ValueError, match="recipe: dtype is 'float64'; it needs jax's 64 bits"):
+        recipe.check(tiny.TASK)
+    with jax.enable_x64(True):
+        recipe.check(tiny.TASK)
+
+
 @pytest.mark.slow
 def test_the_real_network_agrees():
     """NAS-Bench-201's skeleton in float64: `map` against static builds. (Its forms: test_nasbench201_network.py.)"""
