@@ -85,7 +85,7 @@ class Origin(enum.IntEnum):
     """Where a proposal came from; `Proposals.origin`."""
 
     PRIOR = 0  # the space's prior: random search, warm-up, exploring phase
-    MODEL = 1  # a learned model's sample
+    MODEL = 1  # a learned model's sample, with the share of the prior that a method mixes into it
     EDIT = 2  # an edit of an evaluated architecture
     REFILL = 3  # the prior again, because all candidates had been seen
     FALLBACK = 4  # uniform over unseen classes, or a table's rows, because candidates and refills had all been seen

@@ -66,10 +66,10 @@ class Settings:
       rows_per_step: train on that many random rows of each graph; None = all.
       candidates: draws a step, of which the first new ones are evaluated.
       temperature: of the first generated batch; falls linearly to 1 at the last one.
-      prior_smoothing: by fidelity. Share of draws that come from the prior.
-      screen: by fidelity. Evaluate those of the first `screen_candidates` new draws that come out best by "likelihood",
-        "ridge", "thompson" or "gnn" (`nasjax.methods.screen`), or by expected improvement under a Gaussian process with a
-        learned distance ("gp", `nasjax.methods.graph_process`); "none": the first.
+      prior_smoothing: by fidelity, 0 with `on_policy`. Share of draws that come from the prior.
+      screen: by fidelity, none with `on_policy`. Evaluate those of the first `screen_candidates` new draws that come out
+        best by "likelihood", "ridge", "thompson" or "gnn" (`nasjax.methods.screen`), or by expected improvement under a
+        Gaussian process with a learned distance ("gp", `nasjax.methods.graph_process`); "none": the first.
       screen_candidates: see `screen`.
       screen_every: batches between two fits of the "gp" screen's hyperparameters; the data are always all.
       dedupe: by fidelity. New means: another canonical "key", or another "encoding".
@@ -132,6 +132,8 @@ class Settings:
     def resolved(self) -> "Settings":
         """Returns the settings with `fidelity` and `learning_rate` written out."""
         values: dict[str, object] = dict(_PRESETS["paper"]) | dict(_PRESETS.get(self.fidelity, {}))
+        if self.on_policy != "none":  # a policy's draws are its own, and all are taken
+            values |= {"prior_smoothing": 0.0, "screen": "none"}
         values["learning_rate"] = 3e-3 if self.full_batch or self.on_policy != "none" else 1e-3
         open_fields = {name: value for name, value in values.items() if getattr(self, name) is None}
         return dataclasses.replace(self, **open_fields)  # type: ignore[arg-type]
@@ -173,14 +175,12 @@ class Settings:
         alphabet = cast(Generable, space).alphabet
         labels, masked = alphabet.edge_labels or alphabet.node_labels, set(self.mask_ops)
         already = set(alphabet.masked_edges if alphabet.edge_labels else alphabet.masked_nodes)
-        if (
-            len(masked) < len(self.mask_ops)
-            or not masked <= set(range(labels))
-            or len(masked | already) >= max(labels, 1)
-        ):
+        # Where a label ends the graph, it is no operation, and 0 is the first node's.
+        chosen = set(range(labels) if alphabet.stop_label is None else range(1, alphabet.stop_label))
+        if len(masked) < len(self.mask_ops) or not masked <= chosen or (chosen and chosen <= masked | already):
             raise ValueError(
-                f"graphpnas: mask_ops is {self.mask_ops!r}; different labels of 0..{labels - 1}, and not all that "
-                f"{space.name} has left"
+                f"graphpnas: mask_ops is {self.mask_ops!r}; different labels of {min(chosen, default=0)}.."
+                f"{max(chosen, default=-1)}, and not all that {space.name} has left"
             )
         least_sizes = [least for least, _ in self.elite_schedule]
         ascending = least_sizes == sorted(set(least_sizes)) and least_sizes[:1] == [0]
@@ -241,6 +241,8 @@ def _conflicts(settings: Settings, alphabet: Alphabet) -> list[tuple[str, str, b
     default = Settings()
     policy = settings.on_policy != "none"
     table = [
+        ("prior_smoothing", "on_policy draws from the generator alone: 0", not policy or not settings.prior_smoothing),
+        ("screen", "on_policy takes every draw: 'none'", not policy or settings.screen in (None, "none")),
         ("batch", "on_policy needs at least 2", not policy or settings.batch >= 2),
         ("replay_is", "it needs on_policy", policy or not settings.replay_is),
         ("inner_steps", "it needs on_policy", policy or settings.inner_steps == 1),

@@ -436,11 +436,29 @@ def test_node_labels_search(switch):
         ({"node_label_input": True}, "nodes have no labels"),
         ({"temperature": 0.0}, "temperature is 0.0; above 0"),
         ({"hidden": 9}, "hidden is 9; at least 10"),
+        (
+            {"on_policy": "loo", "prior_smoothing": 0.1},
+            "prior_smoothing is 0.1; on_policy draws from the generator alone",
+        ),
+        ({"on_policy": "rank", "screen": "gp"}, "screen is 'gp'; on_policy takes every draw"),
     ],
 )
 def test_bad_settings_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
         searched(GraphPNAS(**settings))
+
+
+@pytest.mark.parametrize("masked", [(4,), (0,), (1, 2, 3), (1, 2, 3, 4)])
+def test_no_mask_leaves_cells_without_end_or_operation(masked):
+    with pytest.raises(
+        ValueError, match=r"mask_ops is .*; different labels of 1..3, and not all that nasbench101 has left"
+    ):
+        GraphPNAS(mask_ops=masked).build(NasBench101(), 20)
+
+
+def test_a_policy_takes_its_own_draws_in_every_fidelity():
+    settings = GraphPNAS(fidelity="improved", on_policy="loo").resolved()
+    assert (settings.prior_smoothing, settings.screen, settings.objective) == (0, "none", "nll")
 
 
 # Learning
