@@ -154,7 +154,7 @@ def check_tasks(tasks: Sequence[TaskSettings]) -> None:
             raise ValueError(f"{named}: both are texts")
         if max(map(len, pair)) > _LONGEST:
             raise ValueError(
-                f"{named}: {_LONGEST} characters at most; a table can be given a name, Table(..., task=NAME)"
+                f"{named}: {_LONGEST} characters at most; a table can be given a name, Table(..., task=NAME), or its file"
             )
         if pair in pairs[:number]:
             raise ValueError(f"{named} stands in the sweep twice; a table can be given a name, Table(..., task=NAME)")

@@ -109,7 +109,7 @@ def read_npz(arrays: Arrays, name: str) -> Columns:
         try:
             values = arrays.any(column)
         except OtherKindError as error:
-            left_out[column] = f"not a figure a row ({str(error).removeprefix(f'array {column}: ')})"
+            left_out[column] = f"of another kind ({str(error).removeprefix(f'array {column}: ')[:120]})"
             continue
         if values.shape == archs.shape and values.dtype.kind in "biuf":
             there = ~np.isnan(values.astype(np.float64)) if column in empty else None

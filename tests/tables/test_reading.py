@@ -291,10 +291,10 @@ SPECS = np.array(CELLS[:2])
 @pytest.mark.parametrize(
     ("other", "what"),
     [
-        (np.array([b"x", b"y"]), r"not a figure a row (arrays of |S1 are not read; one of bool, int, float, str)"),
-        (np.array([1, 2], "M8[D]"), "not a figure a row (arrays of datetime64[D] are not read"),
-        (np.ones(2, complex), "not a figure a row (arrays of complex128 are not read"),
-        (np.ones((3, 2)).T, "not a figure a row (an array in Fortran's order is not read)"),
+        (np.array([b"x", b"y"]), r"of another kind (arrays of |S1 are not read; one of bool, int, float, str)"),
+        (np.array([1, 2], "M8[D]"), "of another kind (arrays of datetime64[D] are not read"),
+        (np.ones(2, complex), "of another kind (arrays of complex128 are not read"),
+        (np.ones((3, 2)).T, "of another kind (an array in Fortran's order is not read)"),
         (np.ones((2, 3)), "float64[2, 3], not a figure a row"),
         (np.ones(3), "float64[3], not a figure a row"),
     ],
