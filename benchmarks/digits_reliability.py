@@ -85,17 +85,20 @@ def main() -> None:
     try:
         table = read(parser.parse_args().source)
         reference = opening.load(REFERENCE)[0]
+        accuracies = reference.column(METRIC, TASK).values
+        place = {reference.archs.spec(row): row for row in range(len(reference))}
         runs = [np.array([run.values for run in table.runs(metric, "")]) for metric in ("val_ce", "val_acc")]
         if not all(map(len, runs)):
             raise ValueError(f"{table.name}: no columns val_ce:run0 and val_acc:run0; nasjax table build makes them")
         specs = [table.archs.spec(row) for row in range(len(table))]
         archs = space.from_specs(specs)
+        if not set(specs) <= set(place):
+            raise ValueError(f"{reference.name} lacks cells of {table.name}")
     except (OSError, ValueError, RunDirError) as error:
         raise SystemExit(f"{error}") from error
-    place = {reference.archs.spec(row): row for row in range(len(reference))}
     live = np.asarray(jax.vmap(graph.on_path)(archs)).any(axis=1)
     params = counted(np.asarray(space.operations(archs)), Skeleton()).params
-    cifar10 = reference.column(METRIC, TASK).values[[place[spec] for spec in specs]]
+    cifar10 = accuracies[[place[spec] for spec in specs]]
 
     signal, accuracy = -runs[0][:, live], runs[1][:, live]
     known = np.isfinite(signal).all(0)

@@ -175,8 +175,11 @@ class Settings:
         alphabet = cast(Generable, space).alphabet
         labels, masked = alphabet.edge_labels or alphabet.node_labels, set(self.mask_ops)
         already = set(alphabet.masked_edges if alphabet.edge_labels else alphabet.masked_nodes)
-        # Where a label ends the graph, it is no operation, and 0 is the first node's.
-        chosen = set(range(labels) if alphabet.stop_label is None else range(1, alphabet.stop_label))
+        chosen = set(range(labels))
+        if (
+            not alphabet.edge_labels and alphabet.stop_label is not None
+        ):  # that one ends the graph, 0 is the first node's
+            chosen -= {0, alphabet.stop_label}
         if len(masked) < len(self.mask_ops) or not masked <= chosen or (chosen and chosen <= masked | already):
             raise ValueError(
                 f"graphpnas: mask_ops is {self.mask_ops!r}; different labels of {min(chosen, default=0)}.."
@@ -242,7 +245,12 @@ def _conflicts(settings: Settings, alphabet: Alphabet) -> list[tuple[str, str, b
     policy = settings.on_policy != "none"
     table = [
         ("prior_smoothing", "on_policy draws from the generator alone: 0", not policy or not settings.prior_smoothing),
-        ("screen", "on_policy takes every draw: 'none'", not policy or settings.screen in (None, "none")),
+        ("temperature", "on_policy draws at 1, as the loss says", not policy or settings.temperature == 1),
+        (
+            "screen",
+            "on_policy does not choose among its new draws: 'none'",
+            not policy or settings.screen in (None, "none"),
+        ),
         ("batch", "on_policy needs at least 2", not policy or settings.batch >= 2),
         ("replay_is", "it needs on_policy", policy or not settings.replay_is),
         ("inner_steps", "it needs on_policy", policy or settings.inner_steps == 1),

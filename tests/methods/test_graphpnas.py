@@ -440,7 +440,8 @@ def test_node_labels_search(switch):
             {"on_policy": "loo", "prior_smoothing": 0.1},
             "prior_smoothing is 0.1; on_policy draws from the generator alone",
         ),
-        ({"on_policy": "rank", "screen": "gp"}, "screen is 'gp'; on_policy takes every draw"),
+        ({"on_policy": "rank", "screen": "gp"}, "screen is 'gp'; on_policy does not choose among its new draws"),
+        ({"on_policy": "loo", "temperature": 2.0}, "temperature is 2.0; on_policy draws at 1"),
     ],
 )
 def test_bad_settings_are_refused(settings, message):
